@@ -1,0 +1,125 @@
+"""Rewards from a reward-model server: send frames and a task, get rewards back.
+
+Stateless, one question at a time::
+
+    from lrm_client import RewardClient
+
+    with RewardClient("127.0.0.1:50051") as client:
+        reply = client.contrastive(before, after, "put the red cube on the plate")
+        print(reply.value, reply.probabilities)
+
+N environments, asked every ten steps, with frames rendered only when they are wanted::
+
+    episodes = client.vector_episodes(320, "put the red cube on the plate", ["contrastive"])
+    episodes.reset(render_all())
+    for action in actions:
+        terminated, truncated = envs.step(action)
+        rewards = episodes.step(render_some, final=terminated | truncated)
+
+``episodes.submit`` takes a step without waiting for its rewards, and ``episodes.gather``
+returns those of a whole rollout. ``AsyncRewardClient`` does the same on an event loop.
+
+Frames are uint8 arrays (H, W, 3) in RGB, PIL images, or bytes of a JPEG or PNG file. A
+failure is an exception, or is marked in ``valid``; it is never a reward.
+"""
+
+from lrm_client.async_client import AsyncRewardClient
+from lrm_client.async_vector_episodes import AsyncVectorEpisodes
+from lrm_client.client import RewardClient
+from lrm_client.clock import Hold, Phase, Source
+from lrm_client.connection import Retry
+from lrm_client.episodes import AsyncEpisode, Episode, StepReward
+from lrm_client.errors import (
+    DeadlineExceeded,
+    EpisodeEnded,
+    EpisodeExists,
+    EpisodeNotFound,
+    FailedReward,
+    FrameRequired,
+    InvalidRequest,
+    LrmError,
+    ModelError,
+    Overloaded,
+    RewardsFailed,
+    ServerError,
+    StepBehind,
+    Unauthenticated,
+    Unavailable,
+    UnknownHead,
+)
+from lrm_client.frames import EncodedFrame, FrameEncoder, FrameLike
+from lrm_client.rewards import FailurePolicy, HeadRewards, HeadStep, Rewards, RolloutRewards
+from lrm_client.types import (
+    EpisodeSpec,
+    EpisodeStep,
+    HeadAnswer,
+    HeadInfo,
+    Limits,
+    ModelInfo,
+    OpenedEpisode,
+    Query,
+    Readout,
+    Reply,
+    ServedModels,
+    StepReply,
+    Timings,
+    Use,
+    WindowFrame,
+)
+from lrm_client.vector_episodes import StepHandle, VectorEpisodes
+from lrm_client.version import __version__
+
+__all__ = [
+    "AsyncEpisode",
+    "AsyncRewardClient",
+    "AsyncVectorEpisodes",
+    "DeadlineExceeded",
+    "EncodedFrame",
+    "Episode",
+    "EpisodeEnded",
+    "EpisodeExists",
+    "EpisodeNotFound",
+    "EpisodeSpec",
+    "EpisodeStep",
+    "FailedReward",
+    "FailurePolicy",
+    "FrameEncoder",
+    "FrameLike",
+    "FrameRequired",
+    "HeadAnswer",
+    "HeadInfo",
+    "HeadRewards",
+    "HeadStep",
+    "Hold",
+    "InvalidRequest",
+    "Limits",
+    "LrmError",
+    "ModelError",
+    "ModelInfo",
+    "OpenedEpisode",
+    "Overloaded",
+    "Phase",
+    "Query",
+    "Readout",
+    "Reply",
+    "Retry",
+    "RewardClient",
+    "Rewards",
+    "RewardsFailed",
+    "RolloutRewards",
+    "ServedModels",
+    "ServerError",
+    "Source",
+    "StepBehind",
+    "StepHandle",
+    "StepReply",
+    "StepReward",
+    "Timings",
+    "Unauthenticated",
+    "Unavailable",
+    "UnknownHead",
+    "Use",
+    "VectorEpisodes",
+    "WindowFrame",
+    "__version__",
+]

@@ -1,0 +1,217 @@
+"""Requests over HTTP, with the same deadline and the same retries as over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+from lrm_client.attempts import Attempts, too_late
+from lrm_client.connection import Connection, Method, RequestT, ResponseT
+from lrm_client.errors import InvalidRequest, Unavailable
+from lrm_client.http_requests import Exchange, exchanges, lanes
+from lrm_client.http_responses import Outcome, assemble, is_unanswered
+from lrm_client.problems import problem_from_httpx, problem_from_response
+from lrm_client.wire.reward_pb2 import Problem
+
+CONCURRENT_REQUESTS = 32
+"""How many episodes' requests a client has in flight at once."""
+
+
+class _Base:
+    """What both kinds of client share."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        headers = {"accept": "application/json", "content-type": "application/json"}
+        if connection.token:
+            headers["authorization"] = f"Bearer {connection.token}"
+        self._settings: dict[str, Any] = {
+            "base_url": connection.target.address,
+            "headers": headers,
+            # A proxy named in the environment would look for the server on its own machine.
+            "trust_env": not connection.target.loopback,
+        }
+
+    def _content(self, exchange: Exchange) -> bytes | None:
+        if exchange.body is None:
+            return None
+        content = json.dumps(exchange.body, separators=(",", ":")).encode()
+        limit = self._connection.max_message_bytes
+        if len(content) > limit:
+            raise InvalidRequest(
+                f"the request has {len(content)} bytes and the limit is {limit}: send fewer "
+                "frames in one call, send them as jpeg, use gRPC, or raise max_message_bytes "
+                "here and on the server",
+                field="frames",
+            )
+        return content
+
+    def _outcome(self, response: httpx.Response) -> Outcome:
+        limit = self._connection.max_message_bytes
+        if len(response.content) > limit:
+            return Problem(
+                code="internal",
+                message=f"the response has {len(response.content)} bytes and the limit is {limit}",
+            )
+        try:
+            body = response.json()
+        except ValueError:
+            body = response.text
+        if not response.is_success:
+            return problem_from_response(response.status_code, response.headers, body)
+        if not isinstance(body, dict):
+            return Problem(code="internal", message="the server's answer is no JSON object")
+        return body
+
+
+class HttpTransport(_Base):
+    """A pool of connections, safe for several threads.
+
+    The deadline bounds each network operation of the last attempt, as httpx has no
+    bound for a response as a whole: a server that keeps dripping bytes can outlast it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._client = httpx.Client(**self._settings)
+        self._workers = ThreadPoolExecutor(CONCURRENT_REQUESTS, "lrm-http")
+
+    def call(
+        self, method: Method[RequestT, ResponseT], request: RequestT, timeout: float
+    ) -> ResponseT:
+        """Sends a request and waits at most ``timeout`` seconds, retries included."""
+        deadline = time.monotonic() + timeout
+        planned = exchanges(method, request)
+        contents = [self._content(exchange) for exchange in planned]
+        outcomes: dict[int, Outcome] = {}
+
+        def follow(lane: list[int]) -> None:
+            outcome: Outcome = {}
+            for index in lane:
+                if not is_unanswered(outcome):
+                    outcome = self._exchange(planned[index], contents[index], deadline)
+                outcomes[index] = outcome
+
+        parallel = lanes(planned)
+        if len(parallel) == 1:
+            follow(parallel[0])
+        else:
+            self._check_open()
+            list(self._workers.map(follow, parallel))
+        response: ResponseT = assemble(
+            method, request, [outcomes[index] for index in range(len(planned))]
+        )
+        return response
+
+    def close(self) -> None:
+        """Drops the connections; calls after it fail."""
+        self._workers.shutdown()
+        self._client.close()
+
+    def _check_open(self) -> None:
+        if self._client.is_closed:
+            raise Unavailable("the client is closed")
+
+    def _exchange(self, exchange: Exchange, content: bytes | None, deadline: float) -> Outcome:
+        self._check_open()
+        attempts = Attempts(self._connection.retry, deadline)
+        while True:
+            outcome = self._attempt(exchange, content, attempts.remaining())
+            wait = attempts.wait_after(outcome) if isinstance(outcome, Problem) else None
+            if wait is None:
+                return outcome
+            time.sleep(wait)
+
+    def _attempt(self, exchange: Exchange, content: bytes | None, seconds: float) -> Outcome:
+        if seconds <= 0:
+            return too_late()
+        try:
+            response = self._client.request(
+                exchange.method,
+                exchange.path,
+                content=content,
+                headers=_deadline(seconds),
+                timeout=seconds,
+            )
+        except httpx.HTTPError as error:
+            return problem_from_httpx(error)
+        return self._outcome(response)
+
+
+class AsyncHttpTransport(_Base):
+    """A pool of connections of one event loop."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._client = httpx.AsyncClient(**self._settings)
+        self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+
+    async def call(
+        self, method: Method[RequestT, ResponseT], request: RequestT, timeout: float
+    ) -> ResponseT:
+        """Sends a request and waits at most ``timeout`` seconds, retries included."""
+        deadline = time.monotonic() + timeout
+        planned = exchanges(method, request)
+        contents = [self._content(exchange) for exchange in planned]
+        outcomes: dict[int, Outcome] = {}
+
+        async def follow(lane: list[int]) -> None:
+            outcome: Outcome = {}
+            for index in lane:
+                if not is_unanswered(outcome):
+                    outcome = await self._exchange(planned[index], contents[index], deadline)
+                outcomes[index] = outcome
+
+        await asyncio.gather(*map(follow, lanes(planned)))
+        response: ResponseT = assemble(
+            method, request, [outcomes[index] for index in range(len(planned))]
+        )
+        return response
+
+    async def close(self) -> None:
+        """Drops the connections; calls after it fail."""
+        await self._client.aclose()
+
+    async def _exchange(
+        self, exchange: Exchange, content: bytes | None, deadline: float
+    ) -> Outcome:
+        if self._client.is_closed:
+            raise Unavailable("the client is closed")
+        attempts = Attempts(self._connection.retry, deadline)
+        while True:
+            async with self._slots:
+                outcome = await self._attempt(exchange, content, attempts.remaining())
+            wait = attempts.wait_after(outcome) if isinstance(outcome, Problem) else None
+            if wait is None:
+                return outcome
+            await asyncio.sleep(wait)
+
+    async def _attempt(self, exchange: Exchange, content: bytes | None, seconds: float) -> Outcome:
+        if seconds <= 0:
+            return too_late()
+        try:
+            response = await asyncio.wait_for(
+                self._client.request(
+                    exchange.method,
+                    exchange.path,
+                    content=content,
+                    headers=_deadline(seconds),
+                    timeout=seconds,
+                ),
+                seconds,
+            )
+        except httpx.HTTPError as error:
+            return problem_from_httpx(error)
+        except asyncio.TimeoutError:
+            return Problem(code="deadline_exceeded", message="no answer in time")
+        return self._outcome(response)
+
+
+def _deadline(seconds: float) -> dict[str, str]:
+    """Tells the server how long this attempt waits, so that it does no work for nobody."""
+    return {"x-request-timeout-ms": f"{1000 * seconds:.0f}"}

@@ -1,0 +1,1 @@
+"""The lrm server: reward heads over a batched vision-language engine."""

@@ -1,0 +1,1 @@
+"""The transports: gRPC and HTTP. They translate and nothing else."""

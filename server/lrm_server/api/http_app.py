@@ -1,0 +1,110 @@
+"""The HTTP application: routes, their documentation, and what stands around them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from lrm_client.version import __version__
+from lrm_server.api import routes_episodes, routes_score, routes_server
+from lrm_server.api.calls import Calls
+from lrm_server.api.http_errors import MEDIA_TYPE, add_error_handlers
+from lrm_server.api.http_middleware import (
+    OPEN_PATHS,
+    BodyLimited,
+    Observed,
+    RequestsLimited,
+    TokenRequired,
+)
+from lrm_server.api.http_models import QueryBody
+from lrm_server.api.http_replies import ProblemBody
+from lrm_server.api.http_state import HttpState
+from lrm_server.ops.auth import TokenCheck
+from lrm_server.ops.health import Health
+from lrm_server.ops.metrics import Metrics
+
+DESCRIPTION: Final = """Frames and a task in words come in, rewards go out.
+
+A frame is `{"data": base64, "encoding": "jpeg"|"png"|"raw", "shape": [h, w, 3]}` (the shape for
+raw frames alone); URLs and paths are never opened. Errors are `application/problem+json` and name
+the field, the cause and what to change.
+"""
+_REF: Final = "#/components/schemas/{model}"
+
+
+def http_app(
+    calls: Calls,
+    health: Health,
+    metrics: Metrics,
+    check: TokenCheck,
+    *,
+    max_requests: int = 1024,
+) -> FastAPI:
+    """The application; it starts and stops nothing.
+
+    Args:
+        calls: what the routes call.
+        health: whether the server can answer.
+        metrics: which count the requests.
+        check: of the token.
+        max_requests: most requests in flight; those beyond it are refused as overload.
+    """
+    app = FastAPI(
+        title="lrm",
+        summary="Robot reward models, served",
+        description=DESCRIPTION,
+        version=__version__,
+        separate_input_output_schemas=False,
+        redoc_url=None,
+        responses={"default": {"model": ProblemBody, "description": "An error"}},
+    )
+    app.state.lrm = HttpState(calls, health, metrics)
+    for routes in (routes_score, routes_episodes, routes_server):
+        app.include_router(routes.router)
+    add_error_handlers(app)
+    # The one that is added last is passed first.
+    app.add_middleware(BodyLimited, limit=calls.limits.message)
+    app.add_middleware(RequestsLimited, most=max_requests)
+    app.add_middleware(TokenRequired, check=check)
+    app.add_middleware(Observed, metrics=metrics)
+    app.openapi = lambda: _openapi(app, check)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI, check: TokenCheck) -> dict[str, Any]:
+    """FastAPI's document, with what the routes do that FastAPI does not see."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            routes=app.routes,
+            separate_input_output_schemas=False,
+        )
+        components = document.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        # Routes that take JSON and forms read their bodies themselves.
+        schema = QueryBody.model_json_schema(ref_template=_REF)
+        schemas.update(schema.pop("$defs", {}))
+        schemas[QueryBody.__name__] = schema
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                _problems(operation)
+                if path not in OPEN_PATHS:
+                    operation["security"] = [{"token": []}] if check.required else []
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _problems(operation: dict[str, Any]) -> None:
+    """Errors are problems of their own media type, and never FastAPI's 422."""
+    responses = operation["responses"]
+    responses.pop("422", None)
+    for status, response in responses.items():
+        content = response.get("content", {})
+        if not status.startswith("2") and "application/json" in content:
+            content[MEDIA_TYPE] = content.pop("application/json")

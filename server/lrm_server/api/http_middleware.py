@@ -1,0 +1,144 @@
+"""What stands around every HTTP request: counting, the token, how many, the size of the body."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lrm_server.api.http_errors import CODE_KEY, BodyTooLarge, problem_response
+from lrm_server.api.http_state import ARRIVED_KEY
+from lrm_server.api.problems import internal_error
+from lrm_server.errors import DomainError, ErrorCode
+from lrm_server.ops.auth import TokenCheck
+from lrm_server.ops.metrics import OK, Metrics
+
+TRANSPORT: Final = "http"
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+"""Paths that need no token: load balancers ask for health."""
+UNCOUNTED_PATHS: Final = OPEN_PATHS | {"/metrics"}
+"""Paths that a full server answers all the same: that it is full is told there."""
+RETRY_SECONDS: Final = 1.0
+"""When to come back to a server that is full; most requests take less."""
+UNROUTED: Final = "unrouted"
+
+
+class Observed:
+    """Counts every request, and keeps what nobody expected from the caller."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = scope[ARRIVED_KEY] = time.monotonic()
+        answering = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noticed)
+        except Exception as error:
+            hidden = internal_error(error, method=_method(scope))
+            if answering:
+                raise
+            await problem_response(scope, hidden)(scope, receive, send)
+        finally:
+            code = scope.get(CODE_KEY, OK)
+            self._metrics.request(TRANSPORT, _method(scope), code, time.monotonic() - started)
+
+
+class TokenRequired:
+    """Refuses requests without the server's token, before their body is read."""
+
+    def __init__(self, app: ASGIApp, check: TokenCheck) -> None:
+        self._app = app
+        self._check = check
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, or answers 401."""
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            given = dict(scope["headers"]).get(b"authorization")
+            refusal = self._check.refusal(given.decode("latin-1") if given else None)
+            if refusal is not None:
+                await problem_response(scope, refusal)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class RequestsLimited:
+    """Refuses requests beyond so many in flight, before their body is read."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, or answers 429."""
+        if scope["type"] != "http" or scope["path"] in UNCOUNTED_PATHS:
+            await self._app(scope, receive, send)
+            return
+        if self._in_flight >= self._most:
+            refusal = DomainError(
+                ErrorCode.OVERLOADED,
+                f"{self._in_flight} requests are in flight and no more may be: send several "
+                "queries in one request, wait, or raise max_requests on the server.",
+                retry_after_seconds=RETRY_SECONDS,
+            )
+            await problem_response(scope, refusal)(scope, receive, send)
+            return
+        self._in_flight += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._in_flight -= 1
+
+
+class BodyLimited:
+    """Holds a request's body to a limit while it is read, whatever its headers say."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on; the reader of a body that is too large gets BodyTooLarge."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        seen = 0
+
+        async def limited() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit:
+                await self._discard(message, receive, seen)
+                raise BodyTooLarge(self._limit)
+            return message
+
+        await self._app(scope, limited, send)
+
+    async def _discard(self, message: Message, receive: Receive, seen: int) -> None:
+        """Reads on without keeping, so that a caller who is still sending sees the answer."""
+        while message["type"] == "http.request" and message.get("more_body"):
+            if seen > 2 * self._limit:
+                return
+            message = await receive()
+            seen += len(message.get("body", b""))
+
+
+def _method(scope: Scope) -> str:
+    """The route's own path, not the caller's: labels stay bounded."""
+    route = scope.get("route")
+    path = getattr(route, "path", None)
+    return f"{scope['method']} {path}" if path else UNROUTED

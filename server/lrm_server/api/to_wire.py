@@ -1,0 +1,145 @@
+"""From replies, episodes' answers and errors to the messages of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from lrm_client.version import __version__
+from lrm_client.wire import reward_pb2 as pb
+from lrm_client.wire_enums import number_of
+from lrm_server.api.calls import Limits, Outcome
+from lrm_server.api.items import located
+from lrm_server.episodes.types import HeadAnswer, OpenedEpisode, StepAnswer
+from lrm_server.errors import DomainError
+from lrm_server.heads.catalogue import HeadCatalogue, ServedHead
+from lrm_server.heads.profile import Readout
+from lrm_server.heads.query import Reply, Timings
+
+_READOUTS: Final = {readout: pb.Readout.Value(f"READOUT_{readout.name}") for readout in Readout}
+
+
+def problem(error: DomainError) -> pb.Problem:
+    """An error as it stands in a result or in the trailing metadata."""
+    return pb.Problem(
+        code=error.code.value,
+        field=error.field,
+        message=error.message,
+        step=error.step,
+        retry_after_seconds=error.retry_after_seconds,
+    )
+
+
+def score_response(outcomes: Sequence[Outcome[Reply]]) -> pb.ScoreResponse:
+    """One result per query; fields of errors are named from the request."""
+    response = pb.ScoreResponse()
+    for index, outcome in enumerate(outcomes):
+        result = response.results.add()
+        if isinstance(outcome, DomainError):
+            result.error.CopyFrom(problem(located(outcome, f"queries[{index}]")))
+        else:
+            put_reply(result.reply, outcome)
+    return response
+
+
+def open_result(outcome: Outcome[OpenedEpisode], place: str) -> pb.OpenResult:
+    """An opened episode, or why it was not; ``place`` is the specification's in the request."""
+    if isinstance(outcome, DomainError):
+        return pb.OpenResult(error=problem(located(outcome, place)))
+    return pb.OpenResult(
+        episode=pb.OpenedEpisode(
+            id=outcome.id, next_query_step=outcome.next_query_step, neutral=dict(outcome.neutral)
+        )
+    )
+
+
+def put_step(
+    result: pb.StepResult, episode: str, step: int, outcome: Outcome[StepAnswer], place: str
+) -> None:
+    """Fills the result of a step; ``place`` is the step's in the request."""
+    result.episode = episode
+    result.step = step
+    if isinstance(outcome, DomainError):
+        result.error.CopyFrom(problem(located(outcome, place)))
+        return
+    result.reply.SetInParent()
+    for answer in outcome.rewards:
+        _put_reward(result.reply.rewards.add(), answer, place)
+    if outcome.next_query_step is not None:
+        result.reply.next_query_step = outcome.next_query_step
+    _put_timings(result.reply.timings, outcome.timings)
+
+
+def put_reply(wire: pb.Reply, reply: Reply) -> None:
+    """Fills a reply in place; what is absent stays absent."""
+    wire.head = reply.head
+    for label, probability in reply.probabilities.items():
+        wire.probabilities.add(label=label, probability=probability)
+    if reply.label_mass is not None:
+        wire.label_mass = reply.label_mass
+    wire.label = reply.label
+    if reply.expected is not None:
+        wire.expected = reply.expected
+    wire.value = reply.value
+    if reply.confidence is not None:
+        wire.confidence = reply.confidence
+    for part in reply.components.values():
+        put_reply(wire.components.add(), part)
+    if reply.text is not None:
+        wire.text = reply.text
+    wire.readout = _READOUTS[reply.readout]
+    wire.model = reply.model
+    wire.profile = reply.profile
+    _put_timings(wire.timings, reply.timings)
+
+
+def models_response(catalogue: HeadCatalogue, limits: Limits) -> pb.ListModelsResponse:
+    """What is served, and what requests are held to."""
+    return pb.ListModelsResponse(
+        models=[
+            pb.Model(
+                id=catalogue.model.id,
+                fingerprint=catalogue.model.fingerprint,
+                description=catalogue.model.description,
+                heads=[_head(head) for head in catalogue.values()],
+            )
+        ],
+        limits=pb.Limits(**limits.named()),
+        version=__version__,
+    )
+
+
+def _head(head: ServedHead) -> pb.Head:
+    return pb.Head(
+        name=head.name,
+        profile=head.profile.name,
+        profile_digest=head.profile.digest,
+        default_readout=_READOUTS[head.readout],
+        labels=[pb.LabelValue(label=label, value=value) for label, value in head.labels.items()],
+        required_frames=[role.value for role in head.required_frames],
+        optional_frames=[role.value for role in head.optional_frames],
+        neutral=head.neutral,
+        adapter=head.adapter or "",
+    )
+
+
+def _put_reward(wire: pb.HeadReward, answer: HeadAnswer, place: str) -> None:
+    wire.head = answer.head
+    wire.source = number_of(pb.Source, answer.source)  # type: ignore[assignment]
+    if answer.reward is not None:
+        wire.reward = answer.reward
+    if answer.value is not None:
+        wire.value = answer.value
+    if answer.age is not None:
+        wire.age = answer.age
+    if answer.reply is not None:
+        put_reply(wire.reply, answer.reply)
+    if answer.error is not None:
+        wire.error.CopyFrom(problem(located(answer.error, place)))
+
+
+def _put_timings(wire: pb.Timings, timings: Timings) -> None:
+    wire.decode_ms = timings.decode_ms
+    wire.queue_ms = timings.queue_ms
+    wire.engine_ms = timings.engine_ms
+    wire.total_ms = timings.total_ms

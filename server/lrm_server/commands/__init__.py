@@ -1,0 +1,1 @@
+"""What the commands of ``lrm`` do, below the command line that reads their arguments."""

@@ -1,0 +1,1 @@
+"""The engine: vLLM, prompts to tokens, frames to patches, label readout, adapters."""

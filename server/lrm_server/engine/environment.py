@@ -1,0 +1,70 @@
+"""What vLLM reads from the process's environment, set before it is imported.
+
+vLLM takes its thread binding, its logging and its telemetry switch from
+variables, and hands them to processes of its own. A variable that the operator
+has set stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from lrm_server.engine import broken_extensions
+
+_HERE = Path(__file__).parent
+
+
+def prepare_environment(threads: int | None = None, *, log_level: str = "warning") -> None:
+    """Sets the variables, once, before vLLM is imported anywhere in the process.
+
+    Args:
+        threads: of a CPU engine; every core that this process may use when None.
+        log_level: least level of what vLLM's own loggers say.
+    """
+    broken_extensions.install()
+    child_path = str(_HERE / "child_path")
+    entries = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    if child_path not in entries:
+        os.environ["PYTHONPATH"] = os.pathsep.join([child_path, *entries])
+    values = {
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        "VLLM_LOGGING_LEVEL": log_level.upper(),
+        "VLLM_LOGGING_CONFIG_PATH": str(_HERE / "vllm_logging.json"),
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if is_cpu_build():
+        cores = _usable_cores()
+        cores = cores[: threads or len(cores)]
+        # Left to itself the CPU backend computes with one core of two.
+        values["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+        values["OMP_NUM_THREADS"] = str(len(cores))
+        if not has_compiler():
+            # vLLM's sampler is compiled on first use even where the model is not.
+            values["TORCHDYNAMO_DISABLE"] = "1"
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
+
+
+def is_cpu_build() -> bool:
+    """Whether the vLLM that is installed is its CPU build."""
+    try:
+        distribution("vllm-cpu")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile finds the C++ compiler that it needs on a CPU."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def _usable_cores() -> list[int]:
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

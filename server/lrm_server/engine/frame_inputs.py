@@ -1,0 +1,116 @@
+"""Frames as vLLM takes them: prepared once, kept while there is room, known by content."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from cachetools import LRUCache
+from transformers import BatchFeature
+from vllm.multimodal.inputs import (
+    MultiModalFieldConfig,
+    MultiModalKwargsItem,
+    MultiModalKwargsItems,
+)
+
+from lrm_server.engine.patches import Preparation, prepare
+from lrm_server.frames import Frame
+
+IMAGE = "image"
+LIGHT_PIXELS = 256 * 256
+
+
+@dataclass(frozen=True, slots=True)
+class FrameInput:
+    """One prepared frame.
+
+    Attributes:
+        key: content and preparation; vLLM shares vision features and prompt
+            prefixes between frames of one key.
+        item: the patches as vLLM's vision tower takes them.
+        tokens: how many image tokens it takes in the prompt.
+        nbytes: memory of the patches.
+    """
+
+    key: str
+    item: MultiModalKwargsItem
+    tokens: int
+    nbytes: int
+
+
+class FrameInputs:
+    """Prepares frames in threads, each content once.
+
+    Holds the patches of the frames that were used last, up to ``max_bytes``
+    (1.5 KiB a patch; 96 KiB for a frame of 128x128 pixels).
+    """
+
+    def __init__(self, how: Preparation, executor: Executor, max_bytes: int) -> None:
+        self._how = how
+        self._executor = executor
+        self._ready: LRUCache[bytes, FrameInput] = LRUCache(
+            max_bytes, getsizeof=lambda frame: frame.nbytes
+        )
+        self._pending: dict[bytes, asyncio.Future[FrameInput]] = {}
+
+    async def get(self, frame: Frame) -> FrameInput:
+        """The prepared frame; waits for another caller who is preparing the same one.
+
+        Raises:
+            DomainError: IMAGE_UNDECODABLE, or INVALID_ARGUMENT of its shape.
+        """
+        key = frame.digest
+        if (found := self._ready.get(key)) is not None:
+            return found
+        pending = self._pending.get(key)
+        if pending is None and self._is_light(frame):
+            prepared = self._prepare(frame)
+            self._keep(key, prepared)
+            return prepared
+        if pending is None:
+            loop = asyncio.get_running_loop()
+            pending = loop.run_in_executor(self._executor, self._prepare, frame)
+            self._pending[key] = pending
+            pending.add_done_callback(lambda done: self._finished(key, done))
+        # A caller who goes away must not take the frame from the others.
+        return await asyncio.shield(pending)
+
+    def _finished(self, key: bytes, done: asyncio.Future[FrameInput]) -> None:
+        del self._pending[key]
+        if not done.cancelled() and done.exception() is None:
+            self._keep(key, done.result())
+
+    def _keep(self, key: bytes, prepared: FrameInput) -> None:
+        if prepared.nbytes <= self._ready.maxsize:
+            self._ready[key] = prepared
+
+    def _is_light(self, frame: Frame) -> bool:
+        """Whether cutting patches takes less time than handing the frame to a thread and back."""
+        size = (frame.height, frame.width)
+        return (
+            frame.ready
+            and frame.height * frame.width <= LIGHT_PIXELS
+            and self._how.target_size(*size) == size
+        )
+
+    def _prepare(self, frame: Frame) -> FrameInput:
+        patches = prepare(frame.pixels(), self._how)
+        frame.release()
+        features = BatchFeature(
+            {"pixel_values": patches.values, "image_grid_thw": patches.grid.unsqueeze(0)}
+        )
+        config: dict[str, Any] = {
+            "pixel_values": MultiModalFieldConfig.flat_from_sizes(
+                IMAGE, patches.grid.prod().unsqueeze(0)
+            ),
+            "image_grid_thw": MultiModalFieldConfig.batched(IMAGE, keep_on_cpu=True),
+        }
+        (item,) = MultiModalKwargsItems.from_hf_inputs(features, config)[IMAGE]
+        return FrameInput(
+            key=f"{frame.digest.hex()}-{self._how.digest}",
+            item=item,
+            tokens=patches.tokens,
+            nbytes=patches.values.nbytes,
+        )

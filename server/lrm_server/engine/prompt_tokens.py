@@ -1,0 +1,200 @@
+"""From a question to tokens: the chat template, the answer slot, the labels' paths.
+
+Prefix and label are tokenised together with all that precedes them, as the
+model would write them, because a space or a quote can merge into a label's
+first token. The slot is where the labels' token sequences part from each other
+and from the prefix alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cachetools import LRUCache
+
+from lrm_server.engine.label_trie import LabelTrie, Path, build_trie
+from lrm_server.engine.protocol import AnswerForm, FrameSlot, TurnPart
+from lrm_server.errors import invalid
+
+IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105 - a token of text
+VISION = f"<|vision_start|>{IMAGE_TOKEN}<|vision_end|>"
+
+
+class Tokenizer(Protocol):
+    """What is asked of a fast Hugging Face tokeniser."""
+
+    is_fast: bool
+    all_special_tokens: list[str]
+
+    def __call__(self, text: str, **options: Any) -> Any:
+        """Token ids, and with ``return_offsets_mapping`` their places in the text."""
+        ...
+
+    def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
+        """The conversation as the checkpoint's template writes it."""
+        ...
+
+    def convert_tokens_to_ids(self, tokens: str) -> Any:
+        """The id of a token."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Tokens of a turn; each image is one token that stands for all of its own.
+
+    Attributes:
+        tokens: the ids.
+        images: where in ``tokens`` the images stand, in order.
+    """
+
+    tokens: tuple[int, ...]
+    images: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedAnswer:
+    """A prompt up to the answer slot, and the labels that are read there."""
+
+    prompt: Prompt
+    trie: LabelTrie
+
+
+class PromptTokens:
+    """Tokenises questions, each text once.
+
+    Holds the last ``capacity`` prompts (some kilobytes each) in a cache that
+    many threads may use.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, capacity: int = 4096) -> None:
+        if not tokenizer.is_fast:
+            raise invalid(
+                "model", "the checkpoint's tokeniser gives no offsets: it needs a tokenizer.json."
+            )
+        self._tokenizer = tokenizer
+        self._image = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+        self._reserved = tuple(sorted({*tokenizer.all_special_tokens, IMAGE_TOKEN}))
+        self._forced: LRUCache[Any, ForcedAnswer] = LRUCache(capacity)
+        self._open: LRUCache[Any, Prompt] = LRUCache(capacity)
+        self._lock = threading.Lock()
+
+    def forced(self, parts: Sequence[TurnPart], form: AnswerForm) -> ForcedAnswer:
+        """The prompt up to the slot after the answer prefix.
+
+        Raises:
+            DomainError: INVALID_ARGUMENT of ``task`` when the text holds one of
+                the tokeniser's special tokens; LABEL_SET_TOO_LARGE.
+        """
+        key = (_texts(parts), form)
+        with self._lock:
+            if (found := self._forced.get(key)) is not None:
+                return found
+        answer = self._read_at_slot(self._chat(parts) + form.prefix, form)
+        with self._lock:
+            self._forced[key] = answer
+        return answer
+
+    def open_ended(self, parts: Sequence[TurnPart]) -> Prompt:
+        """The prompt at whose end the model begins to write. Raises as ``forced``."""
+        key = _texts(parts)
+        with self._lock:
+            if (found := self._open.get(key)) is not None:
+                return found
+        prompt = self._prompt(self._encode(self._chat(parts))[0])
+        with self._lock:
+            self._open[key] = prompt
+        return prompt
+
+    def after(self, parts: Sequence[TurnPart], written: str, form: AnswerForm) -> ForcedAnswer:
+        """The prompt up to the slot after what the model wrote, where it was stopped."""
+        rest = form.prefix.partition(form.stop)[2]
+        return self._read_at_slot(self._chat(parts) + written + form.stop + rest, form)
+
+    def _chat(self, parts: Sequence[TurnPart]) -> str:
+        content: list[dict[str, str]] = []
+        frames = 0
+        for part in parts:
+            if isinstance(part, FrameSlot):
+                frames += 1
+                content.append({"type": "image"})
+                continue
+            for token in self._reserved:
+                if token in part:
+                    raise invalid(
+                        "task",
+                        f"the task holds {token}, which is a control token of the model: "
+                        "leave it out.",
+                    )
+            content.append({"type": "text", "text": part})
+        chat = self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        if not isinstance(chat, str) or chat.count(VISION) != frames:
+            raise invalid(
+                "model",
+                f"the checkpoint's chat template does not write an image as {VISION}: "
+                "lrm reads Qwen-VL templates.",
+            )
+        return chat
+
+    def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return list(encoded["input_ids"]), list(encoded["offset_mapping"])
+
+    def _prompt(self, tokens: Sequence[int]) -> Prompt:
+        images = tuple(at for at, token in enumerate(tokens) if token == self._image)
+        return Prompt(tuple(tokens), images)
+
+    def _read_at_slot(self, base: str, form: AnswerForm) -> ForcedAnswer:
+        sequences: list[list[int]] = []
+        ends: list[int] = []
+        for label in form.labels:
+            tokens, offsets = self._encode(base + label + form.terminator)
+            last = len(base) + len(label)
+            ends.append(next(at for at, (_, stop) in enumerate(offsets, 1) if stop >= last))
+            sequences.append(tokens)
+        slot = _common_length([*sequences, self._encode(base)[0]])
+        paths = _separate(sequences, slot, ends)
+        return ForcedAnswer(self._prompt(sequences[0][:slot]), build_trie(paths))
+
+
+def _texts(parts: Sequence[TurnPart]) -> tuple[str | None, ...]:
+    """What identifies a turn's tokens: its texts, and where frames stand."""
+    return tuple(part if isinstance(part, str) else None for part in parts)
+
+
+def _common_length(sequences: Sequence[Sequence[int]]) -> int:
+    """How many tokens all sequences begin with in common."""
+    length = 0
+    for column in zip(*sequences, strict=False):
+        if len(set(column)) > 1:
+            break
+        length += 1
+    return length
+
+
+def _separate(sequences: Sequence[Sequence[int]], slot: int, ends: Sequence[int]) -> list[Path]:
+    """Token paths from the slot to the labels' ends, longer where one begins another.
+
+    With a single label the sequences have all in common: its path is what lies
+    between the prefix and its end.
+    """
+    ends = [max(end, slot + 1) for end in ends]
+    paths = [tuple(tokens[slot:end]) for tokens, end in zip(sequences, ends, strict=True)]
+    clash = True
+    while clash:
+        clash = False
+        for at, path in enumerate(paths):
+            others = paths[:at] + paths[at + 1 :]
+            if any(other[: len(path)] == path for other in others):
+                paths[at] = tuple(sequences[at][slot : slot + len(path) + 1])
+                if paths[at] == path:
+                    raise invalid(
+                        "profile", "two labels are one to the tokeniser: give them a terminator."
+                    )
+                clash = True
+    return paths

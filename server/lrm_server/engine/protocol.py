@@ -1,0 +1,157 @@
+"""What the heads ask of an engine. This module imports neither vLLM nor torch.
+
+An engine turns a question (a user's turn with frames, an answer prefix, labels)
+into probabilities of the labels, or writes text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from lrm_server.frames import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSlot:
+    """A frame's place in the user's turn.
+
+    Attributes:
+        frame: what stands there.
+        name: its role, which an error about it names; "" when it has none.
+    """
+
+    frame: Frame
+    name: str = ""
+
+
+TurnPart: TypeAlias = str | FrameSlot
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """How an answer stands in the assistant's turn: ``prefix`` + label + ``terminator``.
+
+    Attributes:
+        prefix: what is written before the label; it holds ``stop``.
+        stop: where a model that writes by itself is stopped: as much of the prefix
+            as it must spell in just this way. What follows of the prefix is forced.
+        labels: what the model writes for each label; distinct.
+        terminator: what closes a label.
+        max_tokens: bound on what the model writes of its own.
+    """
+
+    prefix: str
+    labels: tuple[str, ...]
+    terminator: str
+    max_tokens: int
+    stop: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.stop:
+            object.__setattr__(self, "stop", self.prefix)
+        if self.stop not in self.prefix:
+            raise ValueError(f"the prefix {self.prefix!r} does not hold {self.stop!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question to one model.
+
+    Attributes:
+        parts: the user's turn, texts and frames in order.
+        form: how the answer stands.
+        adapter: LoRA adapter that answers, or None for the base weights.
+        deadline: time.monotonic() seconds after which the answer is not wanted.
+    """
+
+    parts: tuple[TurnPart, ...]
+    form: AnswerForm
+    adapter: str | None = None
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTimings:
+    """Milliseconds: frames to patches, waiting for admission, in the engine."""
+
+    decode_ms: float = 0.0
+    queue_ms: float = 0.0
+    engine_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReading:
+    """Log-probabilities of the labels at the answer slot.
+
+    Attributes:
+        logprobs: natural logarithm of the model's own probability of each label,
+            unnormalised, in the form's order.
+        text: what the model wrote before the slot, "" when the slot was forced.
+        timings: where the time went.
+    """
+
+    logprobs: tuple[float, ...]
+    text: str
+    timings: EngineTimings
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What the model wrote.
+
+    Attributes:
+        text: without special tokens.
+        complete: False when ``max_tokens`` cut it off.
+        timings: where the time went.
+    """
+
+    text: str
+    complete: bool
+    timings: EngineTimings
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """Whether the engine can answer, and what it is doing."""
+
+    ready: bool
+    reason: str
+    running: int
+    waiting: int
+
+
+class Engine(Protocol):
+    """Scores questions in batches; safe to call from many tasks at once.
+
+    Every method raises DomainError: OVERLOADED before work is done,
+    DEADLINE_EXCEEDED, UNAVAILABLE while the engine is down, LABEL_SET_TOO_LARGE,
+    ANSWER_NOT_REACHED, IMAGE_UNDECODABLE. Cancelling the caller aborts the work.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights, adapters and preparation of frames."""
+        ...
+
+    @property
+    def adapters(self) -> Mapping[str, str]:
+        """Adapter name -> path of those that are loaded."""
+        ...
+
+    async def read_forced(self, question: Question) -> LabelReading:
+        """Forces the answer prefix and reads the labels at the slot."""
+        ...
+
+    async def read_after_reasoning(self, question: Question) -> LabelReading:
+        """Lets the model write up to the prefix, then reads the labels at the slot."""
+        ...
+
+    async def generate(self, question: Question) -> Generation:
+        """Lets the model write its whole answer."""
+        ...
+
+    async def status(self) -> EngineStatus:
+        """Asks the engine itself, not a flag beside it."""
+        ...

@@ -1,0 +1,155 @@
+"""Starts an engine on a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final, Literal, cast
+
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
+
+from lrm_server.engine.adapters import Adapter, check_adapter
+from lrm_server.engine.admission import Admission
+from lrm_server.engine.checkpoint_files import fingerprint
+from lrm_server.engine.environment import has_compiler
+from lrm_server.engine.frame_inputs import FrameInputs
+from lrm_server.engine.patches import read_preparation
+from lrm_server.engine.prompt_tokens import PromptTokens, Tokenizer
+from lrm_server.engine.supervision import SupervisedLLM
+from lrm_server.engine.vllm_engine import VllmEngine
+from lrm_server.errors import invalid
+
+GIB = 1024**3
+CPU_BLOCK_TOKENS = 32
+"""The CPU's default of 128 tokens would leave short prompts nothing to reuse."""
+CPU_STEP_TOKENS = 2048
+"""A step is not interrupted: with larger ones a CPU keeps a robot waiting, and gains nothing."""
+CPU_KV_CACHE_GIB = 1.0
+PATCH_CACHE_BYTES = GIB // 4
+VLLM_LORA_RANKS: Final[tuple[Literal[8, 16, 32, 64, 128, 256, 320, 512], ...]] = (
+    8,
+    16,
+    32,
+    64,
+    128,
+    256,
+    320,
+    512,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """What an engine is started with; ``config.Settings`` says what each means.
+
+    ``SETTINGS`` names the fields that are settings too.
+    """
+
+    SETTINGS: ClassVar[tuple[str, ...]] = (
+        "dtype",
+        "max_model_len",
+        "max_sequences",
+        "max_queue",
+        "kv_cache_gib",
+        "gpu_memory_utilization",
+        "tensor_parallel",
+        "data_parallel",
+        "frame_threads",
+        "enforce_eager",
+    )
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_model_len: int = 4096
+    max_sequences: int = 128
+    max_queue: int = 4096
+    kv_cache_gib: float | None = None
+    gpu_memory_utilization: float = 0.9
+    tensor_parallel: int = 1
+    data_parallel: int = 1
+    frame_threads: int = 2
+    enforce_eager: bool = False
+    max_images: int = 16
+
+
+@asynccontextmanager
+async def open_engine(
+    checkpoint: Path, adapters: Mapping[str, Path], options: EngineOptions
+) -> AsyncIterator[tuple[VllmEngine, SupervisedLLM]]:
+    """An engine whose weights are loaded; the caller proves it before it is ready.
+
+    Args:
+        checkpoint: folder of the base weights.
+        adapters: name -> folder of LoRA adapters.
+        options: sizes and limits.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT of ``model`` or ``adapters.NAME``.
+        Exception: whatever vLLM raises when it cannot load the checkpoint.
+    """
+    checked = [check_adapter(name, folder, checkpoint) for name, folder in adapters.items()]
+    how = read_preparation(checkpoint)
+    requests = {
+        adapter.name: LoRARequest(adapter.name, number, str(adapter.folder))
+        for number, adapter in enumerate(checked, 1)
+    }
+    llm = SupervisedLLM(_arguments(checkpoint, checked, options), tuple(requests.values()))
+    loaded = await llm.load()
+    with ThreadPoolExecutor(options.frame_threads, "frames") as executor:
+        async with llm.watched():
+            yield (
+                VllmEngine(
+                    llm,
+                    PromptTokens(cast(Tokenizer, loaded.get_tokenizer())),
+                    FrameInputs(how, executor, PATCH_CACHE_BYTES),
+                    Admission(options.max_queue),
+                    requests,
+                    fingerprint(
+                        [checkpoint, *(adapter.folder for adapter in checked)],
+                        str(loaded.model_config.dtype),
+                        how.digest,
+                    ),
+                    loaded.model_config.max_model_len,
+                ),
+                llm,
+            )
+
+
+def _arguments(
+    checkpoint: Path, adapters: list[Adapter], options: EngineOptions
+) -> AsyncEngineArgs:
+    on_cpu = current_platform.is_cpu()
+    kv_gib = options.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else None)
+    for name in ("tensor_parallel", "data_parallel"):
+        if on_cpu and getattr(options, name) > 1:
+            raise invalid(
+                name, f"{name} is {getattr(options, name)}; a CPU runs one copy: leave it."
+            )
+    rank = max((adapter.rank for adapter in adapters), default=0)
+    return AsyncEngineArgs(
+        model=str(checkpoint),
+        dtype=options.dtype,
+        max_model_len=options.max_model_len,
+        max_num_seqs=options.max_sequences,
+        max_num_batched_tokens=max(CPU_STEP_TOKENS, options.max_sequences) if on_cpu else None,
+        kv_cache_memory_bytes=None if kv_gib is None else int(kv_gib * GIB),
+        gpu_memory_utilization=options.gpu_memory_utilization,
+        block_size=CPU_BLOCK_TOKENS if on_cpu else None,
+        tensor_parallel_size=options.tensor_parallel,
+        data_parallel_size=options.data_parallel,
+        enforce_eager=options.enforce_eager or (on_cpu and not has_compiler()),
+        enable_prefix_caching=True,
+        limit_mm_per_prompt={"image": options.max_images, "video": 0},
+        # Frames come prepared and are kept by FrameInputs.
+        mm_processor_cache_gb=0,
+        enable_lora=bool(adapters),
+        max_loras=max(1, len(adapters)),
+        max_lora_rank=next(size for size in VLLM_LORA_RANKS if size >= rank),
+        disable_log_stats=False,
+        generation_config="vllm",
+        trust_remote_code=False,
+    )

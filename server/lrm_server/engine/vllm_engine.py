@@ -1,0 +1,257 @@
+"""The engine: questions to vLLM requests, vLLM's answers to label readings."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from vllm import SamplingParams
+from vllm.exceptions import VLLMClientError, VLLMServerError
+from vllm.inputs import mm_input, tokens_input
+from vllm.lora.request import LoRARequest
+from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from lrm_server.engine.admission import Admission
+from lrm_server.engine.frame_inputs import IMAGE, FrameInput, FrameInputs
+from lrm_server.engine.label_trie import Node
+from lrm_server.engine.prompt_tokens import ForcedAnswer, Prompt, PromptTokens
+from lrm_server.engine.protocol import (
+    EngineStatus,
+    EngineTimings,
+    FrameSlot,
+    Generation,
+    LabelReading,
+    Question,
+)
+from lrm_server.engine.supervision import SupervisedLLM, unavailable
+from lrm_server.errors import DomainError, ErrorCode, invalid
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question on its way, and where its time went so far."""
+
+    frames: list[FrameInput]
+    lora: LoRARequest | None
+    decode_ms: float
+    started: float
+
+    def timings(self, outputs: Sequence[RequestOutput]) -> EngineTimings:
+        """Waiting counts from the core's own clock; the rest of the way is the engine's."""
+        waits = [
+            max(0.0, output.metrics.scheduled_ts - output.metrics.queued_ts)
+            for output in outputs
+            if output.metrics is not None and output.metrics.scheduled_ts
+        ]
+        queue_ms = 1000 * max(waits, default=0.0)
+        spent_ms = 1000 * (time.monotonic() - self.started)
+        return EngineTimings(self.decode_ms, queue_ms, max(0.0, spent_ms - queue_ms))
+
+
+class VllmEngine:
+    """Implements ``engine.protocol.Engine`` on one supervised vLLM."""
+
+    def __init__(
+        self,
+        llm: SupervisedLLM,
+        prompts: PromptTokens,
+        frames: FrameInputs,
+        admission: Admission,
+        adapters: Mapping[str, LoRARequest],
+        fingerprint: str,
+        max_model_len: int,
+    ) -> None:
+        self._llm = llm
+        self._prompts = prompts
+        self._frames = frames
+        self._admission = admission
+        self._adapters = adapters
+        self._fingerprint = fingerprint
+        self._max_model_len = max_model_len
+        self._ids = itertools.count()
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights, adapters and preparation of frames."""
+        return self._fingerprint
+
+    @property
+    def adapters(self) -> Mapping[str, str]:
+        """Adapter name -> folder of those that are loaded."""
+        return {name: request.lora_path for name, request in self._adapters.items()}
+
+    async def status(self) -> EngineStatus:
+        """Asks the engine's core, not a flag beside it."""
+        inside = self._admission.inside
+        try:
+            await self._llm.check()
+        except DomainError as error:
+            return EngineStatus(False, self._llm.reason or error.message, 0, inside)
+        running = min(inside, self._llm.current().vllm_config.scheduler_config.max_num_seqs)
+        return EngineStatus(True, "", running, inside - running)
+
+    async def read_forced(self, question: Question) -> LabelReading:
+        """Forces the answer prefix and reads the labels at the slot."""
+        async with self._admission.enter(question.deadline):
+            forced = self._prompts.forced(question.parts, question.form)
+            asked = await self._ask(question)
+            return await self._read(forced, asked, text="")
+
+    async def read_after_reasoning(self, question: Question) -> LabelReading:
+        """Lets the model write up to the prefix, then reads the labels at the slot."""
+        form = question.form
+        async with self._admission.enter(question.deadline):
+            prompt = self._prompts.open_ended(question.parts)
+            asked = await self._ask(question)
+            output = await self._run(prompt, (), asked, self._writing(question, [form.stop]))
+            written = output.outputs[0]
+            if written.stop_reason != form.stop:
+                raise DomainError(
+                    ErrorCode.ANSWER_NOT_REACHED,
+                    f"the model did not come to {form.stop!r} within {form.max_tokens} tokens; "
+                    f"it ended with {written.text[-80:]!r}. Use a checkpoint that reasons in this "
+                    "form, or the readout likelihood.",
+                )
+            forced = self._prompts.after(question.parts, written.text, form)
+            return await self._read(forced, asked, text=written.text.rstrip("{ \n"))
+
+    async def generate(self, question: Question) -> Generation:
+        """Lets the model write its whole answer."""
+        async with self._admission.enter(question.deadline):
+            prompt = self._prompts.open_ended(question.parts)
+            asked = await self._ask(question)
+            output = await self._run(prompt, (), asked, self._writing(question, []))
+            written = output.outputs[0]
+            return Generation(
+                written.text, written.finish_reason == "stop", asked.timings([output])
+            )
+
+    async def _ask(self, question: Question) -> _Asked:
+        lora = None
+        if question.adapter is not None:
+            lora = self._adapters.get(question.adapter)
+            if lora is None:
+                raise invalid("head", f"adapter {question.adapter!r} is not loaded.")
+        began = time.monotonic()
+        slots = [part for part in question.parts if isinstance(part, FrameSlot)]
+        frames = await asyncio.gather(*(self._prepare(slot) for slot in slots))
+        # Frames may have waited for threads: nothing that is too late goes further.
+        Admission.check_deadline(question.deadline)
+        now = time.monotonic()
+        return _Asked(frames, lora, 1000 * (now - began), now)
+
+    async def _prepare(self, slot: FrameSlot) -> FrameInput:
+        try:
+            return await self._frames.get(slot.frame)
+        except DomainError as error:
+            raise (error.within(slot.name) if slot.name else error) from error
+
+    async def _read(self, forced: ForcedAnswer, asked: _Asked, text: str) -> LabelReading:
+        outputs = await asyncio.gather(
+            *(
+                self._run(forced.prompt, node.before, asked, reading(node))
+                for node in forced.trie.nodes
+            )
+        )
+        read = []
+        for node, output in zip(forced.trie.nodes, outputs, strict=True):
+            positions = output.outputs[0].logprobs
+            if not positions:
+                raise unavailable("the engine returned no log-probabilities")
+            read.append({token: positions[0][token].logprob for token in node.children})
+        return LabelReading(forced.trie.combine(read), text, asked.timings(outputs))
+
+    def _writing(self, question: Question, stop: list[str]) -> SamplingParams:
+        return SamplingParams(
+            max_tokens=question.form.max_tokens,
+            temperature=0.0,
+            stop=stop,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    async def _run(
+        self, prompt: Prompt, more: Sequence[int], asked: _Asked, params: SamplingParams
+    ) -> RequestOutput:
+        """Sends one request and waits for its end; cancelling aborts it in the engine."""
+        tokens, places = expand(prompt, asked.frames)
+        tokens += more
+        if len(tokens) >= self._max_model_len:
+            raise invalid(
+                "",
+                f"the question takes {len(tokens)} tokens and the limit is {self._max_model_len}: "
+                "send smaller frames or a shorter task, or raise max_model_len.",
+            )
+        frames = asked.frames
+        request = (
+            mm_input(
+                prompt_token_ids=tokens,
+                mm_kwargs=MultiModalKwargsItems({IMAGE: [frame.item for frame in frames]}),
+                mm_hashes={IMAGE: [frame.key for frame in frames]},
+                mm_placeholders={IMAGE: places},
+            )
+            if frames
+            else tokens_input(tokens)
+        )
+        llm = self._llm.current()
+        final: RequestOutput | None = None
+        try:
+            async for output in llm.generate(
+                request, params, f"lrm-{next(self._ids)}", lora_request=asked.lora
+            ):
+                final = output
+        except EngineDeadError as error:
+            raise unavailable("the engine died and is being started again") from error
+        except (EngineGenerateError, VLLMClientError, VLLMServerError) as error:
+            logger.exception("the engine failed on a question")
+            raise DomainError(
+                ErrorCode.INTERNAL, "the engine failed on this question; its log tells why."
+            ) from error
+        if (
+            final is None
+            or not final.finished
+            or final.outputs[0].finish_reason in ("abort", "error")
+        ):
+            raise unavailable("the engine dropped the question")
+        return final
+
+
+@lru_cache(4096)
+def reading(node: Node) -> SamplingParams:
+    """Asks for the log-probabilities of a node's children, and no text.
+
+    Made once for each node, because vLLM checks the parameters whenever they are
+    made; it works on copies of them.
+    """
+    return SamplingParams(
+        max_tokens=1,
+        temperature=0.0,
+        logprob_token_ids=list(node.children),
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def expand(
+    prompt: Prompt, frames: Sequence[FrameInput]
+) -> tuple[list[int], list[PlaceholderRange]]:
+    """The prompt with every image's token repeated as often as the image needs."""
+    tokens: list[int] = []
+    places: list[PlaceholderRange] = []
+    start = 0
+    for at, frame in zip(prompt.images, frames, strict=True):
+        tokens += prompt.tokens[start:at]
+        places.append(PlaceholderRange(offset=len(tokens), length=frame.tokens))
+        tokens += prompt.tokens[at : at + 1] * frame.tokens
+        start = at + 1
+    tokens += prompt.tokens[start:]
+    return tokens, places

@@ -1,0 +1,112 @@
+"""A bound on the pixels that steps hold decoded, whatever their images weigh as they travel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+from lrm_server.episodes.deadlines import within
+from lrm_server.frames import Frame
+
+MAX_DECODED_BYTES: Final = 1024**3
+_CHANNELS: Final = 3
+
+
+class DecodedFrames:
+    """Lets frames be decoded as long as their pixels together stay within a bound.
+
+    A compressed image of some KiB may be tens of MiB of pixels, so what a batch weighs on
+    the wire says little of what it weighs decoded. Whoever finds no room waits, in the
+    order of coming; a frame that several hold counts once. Used from one event loop.
+
+    Args:
+        max_bytes: height x width x 3 of all frames that are held. Frames that are over it
+            by themselves are let in alone.
+    """
+
+    def __init__(self, max_bytes: int = MAX_DECODED_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._held_bytes = 0
+        self._holders: Counter[Frame] = Counter()
+        self._waiting: deque[tuple[asyncio.Future[None], frozenset[Frame]]] = deque()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of pixels that frames may take now."""
+        return self._held_bytes
+
+    @contextlib.asynccontextmanager
+    async def hold(
+        self, frames: Iterable[Frame], deadline: float | None = None
+    ) -> AsyncIterator[None]:
+        """Waits for room; the pixels of the frames are released when their last holder leaves.
+
+        A holder must not ask for more while it holds: it might wait for itself.
+
+        Args:
+            frames: which will be decoded before the block ends.
+            deadline: time.monotonic() seconds after which it waits no more.
+
+        Raises:
+            DomainError: DEADLINE_EXCEEDED.
+        """
+        wanted = frozenset(frames)
+        async with within(deadline):
+            await self._enter(wanted)
+        try:
+            yield
+        finally:
+            self._leave(wanted)
+
+    async def _enter(self, wanted: frozenset[Frame]) -> None:
+        if not self._waiting and self._has_room(wanted):
+            self._take(wanted)
+            return
+        let_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((let_in, wanted))
+        try:
+            await let_in
+        except asyncio.CancelledError:
+            if let_in.cancelled():
+                # Those behind may fit where this one did not.
+                self._let_in()
+            else:
+                # Let in and cancelled at once: the room is there and nobody will use it.
+                self._leave(wanted)
+            raise
+
+    def _leave(self, frames: frozenset[Frame]) -> None:
+        self._holders.subtract(frames)
+        for frame in frames:
+            if self._holders[frame] == 0:
+                del self._holders[frame]
+                self._held_bytes -= _pixel_bytes(frame)
+                frame.release()
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting:
+            let_in, wanted = self._waiting[0]
+            if not let_in.cancelled():
+                if not self._has_room(wanted):
+                    return
+                self._take(wanted)
+                let_in.set_result(None)
+            self._waiting.popleft()
+
+    def _has_room(self, wanted: frozenset[Frame]) -> bool:
+        more = sum(_pixel_bytes(frame) for frame in wanted if frame not in self._holders)
+        return self._held_bytes == 0 or self._held_bytes + more <= self._max_bytes
+
+    def _take(self, wanted: frozenset[Frame]) -> None:
+        self._held_bytes += sum(
+            _pixel_bytes(frame) for frame in wanted if frame not in self._holders
+        )
+        self._holders.update(wanted)
+
+
+def _pixel_bytes(frame: Frame) -> int:
+    return frame.height * frame.width * _CHANNELS

@@ -1,0 +1,1 @@
+"""Reward heads and their profiles: what is asked and how an answer becomes a value."""

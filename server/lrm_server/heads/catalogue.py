@@ -1,0 +1,85 @@
+"""The heads that one checkpoint serves, and what is said about the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from lrm_server.errors import DomainError, ErrorCode
+from lrm_server.heads.profile import CompositeProfile, Profile, Readout, Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedHead:
+    """A head as a checkpoint serves it.
+
+    Attributes:
+        name: the name by which it is asked.
+        profile: what is asked and how an answer becomes a value.
+        readout: the default of the checkpoint; of a composite head, how its
+            parts are read is theirs.
+        adapter: LoRA adapter that answers; None for the base weights.
+        neutral: the head's value before its first query in an episode.
+        required_frames: roles that a query must bring.
+        optional_frames: roles that a query may bring.
+        labels: label -> value; empty for composite heads.
+    """
+
+    name: str
+    profile: Profile
+    readout: Readout
+    adapter: str | None = None
+    neutral: float = 0.0
+    required_frames: tuple[Role, ...] = ()
+    optional_frames: tuple[Role, ...] = ()
+    labels: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The heads that a composite head is made of; empty for others."""
+        if isinstance(self.profile, CompositeProfile):
+            return tuple(part.head for part in self.profile.components)
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What callers are told about the checkpoint.
+
+    Attributes:
+        id: its name in /v1/models.
+        description: on what it was trained and how well it does.
+        fingerprint: identifies weights, adapters and preparation of frames.
+    """
+
+    id: str
+    description: str
+    fingerprint: str
+
+
+class HeadCatalogue(Mapping[str, ServedHead]):
+    """Heads by name; asking for one that is not served is an UNKNOWN_HEAD error."""
+
+    def __init__(self, heads: Iterable[ServedHead], model: ModelCard) -> None:
+        self._heads = {head.name: head for head in heads}
+        self.model = model
+
+    def __getitem__(self, name: str) -> ServedHead:
+        try:
+            return self._heads[name]
+        except KeyError:
+            served = ", ".join(self._heads)
+            raise DomainError(
+                ErrorCode.UNKNOWN_HEAD,
+                f"head {name!r} is not served here: choose one of {served}.",
+                field="head",
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._heads
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._heads)
+
+    def __len__(self) -> int:
+        return len(self._heads)

@@ -1,0 +1,40 @@
+"""What episodes and transports ask of the heads."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from lrm_server.engine.protocol import EngineStatus
+from lrm_server.heads.catalogue import HeadCatalogue
+from lrm_server.heads.query import Query, Reply
+
+
+class Scorer(Protocol):
+    """Answers queries; safe to call from many tasks at once."""
+
+    @property
+    def catalogue(self) -> HeadCatalogue:
+        """The heads that are served."""
+        ...
+
+    def check(self, query: Query) -> None:
+        """Everything that is wrong with a query and can be known without the engine.
+
+        Raises:
+            DomainError: UNKNOWN_HEAD, or INVALID_ARGUMENT of the task, the frames
+                by role, their sizes, the readout or the margin.
+        """
+        ...
+
+    async def score(self, query: Query) -> Reply:
+        """The reply to one query; cancelling aborts the work.
+
+        Raises:
+            DomainError: the query failed; its field is relative to the query
+                (``task``, ``previous``).
+        """
+        ...
+
+    async def status(self) -> EngineStatus:
+        """Asks the engine itself whether it can answer."""
+        ...

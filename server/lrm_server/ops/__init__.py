@@ -1,0 +1,1 @@
+"""What running a server takes: metrics, health, the token, logging."""

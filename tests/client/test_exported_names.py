@@ -1,0 +1,97 @@
+"""The package's one public list of names."""
+
+from __future__ import annotations
+
+import inspect
+
+import lrm_client
+from lrm_client import errors
+
+PUBLIC = {
+    "AsyncEpisode",
+    "AsyncRewardClient",
+    "AsyncVectorEpisodes",
+    "EncodedFrame",
+    "Episode",
+    "EpisodeSpec",
+    "EpisodeStep",
+    "FailedReward",
+    "FailurePolicy",
+    "FrameEncoder",
+    "FrameLike",
+    "HeadAnswer",
+    "HeadInfo",
+    "HeadRewards",
+    "HeadStep",
+    "Hold",
+    "Limits",
+    "ModelInfo",
+    "OpenedEpisode",
+    "Phase",
+    "Query",
+    "Readout",
+    "Reply",
+    "Retry",
+    "RewardClient",
+    "Rewards",
+    "RolloutRewards",
+    "ServedModels",
+    "Source",
+    "StepHandle",
+    "StepReply",
+    "StepReward",
+    "Timings",
+    "Use",
+    "VectorEpisodes",
+    "WindowFrame",
+    "__version__",
+}
+
+
+def test_the_public_names_are_these() -> None:
+    raised = {
+        name
+        for name, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.LrmError)
+    }
+    assert set(lrm_client.__all__) == PUBLIC | raised
+    assert len(set(lrm_client.__all__)) == len(lrm_client.__all__)
+
+
+def test_every_public_name_can_be_imported() -> None:
+    assert [name for name in lrm_client.__all__ if not hasattr(lrm_client, name)] == []
+
+
+def test_nothing_else_is_public() -> None:
+    public = {
+        name
+        for name, value in vars(lrm_client).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert public <= set(lrm_client.__all__)
+
+
+def test_every_public_class_is_documented() -> None:
+    undocumented = [
+        name
+        for name in lrm_client.__all__
+        if inspect.isclass(getattr(lrm_client, name)) and not getattr(lrm_client, name).__doc__
+    ]
+    assert undocumented == []
+
+
+def test_both_clients_and_both_kinds_of_episodes_have_the_same_methods() -> None:
+    for blocking, asynchronous in (
+        (lrm_client.RewardClient, lrm_client.AsyncRewardClient),
+        (lrm_client.Episode, lrm_client.AsyncEpisode),
+        (lrm_client.VectorEpisodes, lrm_client.AsyncVectorEpisodes),
+    ):
+        # On an event loop, tasks take the place of submitting.
+        others = {"submit", "gather"}
+        names = [name for name in dir(blocking) if not name.startswith("_") and name not in others]
+        assert names == [name for name in dir(asynchronous) if not name.startswith("_")]
+        for name in names:
+            one, other = getattr(blocking, name), getattr(asynchronous, name)
+            if inspect.isfunction(one):
+                there = inspect.signature(other).parameters
+                assert list(inspect.signature(one).parameters) == list(there), name

@@ -1,0 +1,1 @@
+"""Labelled rollouts: attempts of a motion planner, good and bad, rendered at a few key frames."""
