@@ -13,10 +13,14 @@ VENV ?= .venv
 VENV_SIM ?= .venv-sim
 VENV_TRAIN ?= .venv-train
 
+# make eval: which recorded episodes.
+DATA_SETS ?= training/heldout training/heldout_kept_out training/heldout_policies
+
 # make checkpoint: how much data, how long a training.
-EPISODES ?= 2000
-HELD_OUT_EPISODES ?= 400
-MINUTES ?= 90
+EPISODES ?= 4000
+HELD_OUT_EPISODES ?= 320
+POLICY_EPISODES ?= 75
+MINUTES ?= 130
 CHECKPOINT ?= out/embedded
 FIGURES ?= out/figures.json
 
@@ -28,8 +32,9 @@ DEV := $(VENV)/.installed-dev
 TRAINING := PYTHONPATH=server:client:.
 # SAPIEN renders on Mesa's software renderer where there is no GPU.
 LAVAPIPE := /usr/share/vulkan/icd.d/lvp_icd.json
+SIMULATOR := $(TRAINING) $(if $(wildcard $(LAVAPIPE)),VK_ICD_FILENAMES=$(LAVAPIPE)) $(VENV_SIM)/bin/python
 
-.PHONY: demo test serve check stubs bench checkpoint checkpoint-eval clean python
+.PHONY: demo test serve check stubs bench eval checkpoint checkpoint-eval refit clean python
 .DELETE_ON_ERROR:
 
 demo: $(SERVER)
@@ -53,6 +58,12 @@ stubs: $(DEV)
 bench: $(DEV)
 	$(VENV)/bin/python -m bench.throughput $(ARGS)
 
+# Answers are kept, so that a second run asks only what is new. Compiling so small a model gains
+# nothing.
+eval: $(SERVER)
+	LRM_ENFORCE_EAGER=true $(VENV)/bin/lrm eval $(DATA_SETS) --checkpoint embedded \
+	  --out out/eval $(ARGS)
+
 checkpoint-eval: $(SERVER)
 	$(TRAINING) $(VENV)/bin/python -m training.evaluate \
 	  --checkpoint server/lrm_server/checkpoints/embedded $(ARGS)
@@ -61,16 +72,21 @@ checkpoint-eval: $(SERVER)
 checkpoint: $(VENV_SIM)/.installed $(VENV_TRAIN)/.installed $(SERVER)
 	@test -e $(LAVAPIPE) || command -v nvidia-smi >/dev/null || { \
 	  echo "make checkpoint renders: run training/install_renderer.sh as root first"; exit 1; }
-	$(TRAINING) $(if $(wildcard $(LAVAPIPE)),VK_ICD_FILENAMES=$(LAVAPIPE)) \
-	  $(VENV_SIM)/bin/python -m training.rollouts.generate --episodes $(EPISODES)
-	$(TRAINING) $(if $(wildcard $(LAVAPIPE)),VK_ICD_FILENAMES=$(LAVAPIPE)) \
-	  $(VENV_SIM)/bin/python -m training.rollouts.generate --episodes $(HELD_OUT_EPISODES) --held-out
+	$(SIMULATOR) -m training.rollouts.generate --episodes $(EPISODES)
+	$(SIMULATOR) -m training.rollouts.generate --episodes $(HELD_OUT_EPISODES) --held-out
+	$(SIMULATOR) -m training.policies.demonstrations
+	$(SIMULATOR) -m training.policies.rollouts --episodes $(POLICY_EPISODES)
 	$(TRAINING) $(VENV_TRAIN)/bin/python -m training.rollouts.agreement
 	$(TRAINING) $(VENV_TRAIN)/bin/python -m training.train --minutes $(MINUTES) --export $(CHECKPOINT)
 	$(TRAINING) $(VENV)/bin/python -m training.evaluate --checkpoint $(CHECKPOINT) --json $(FIGURES)
 	$(TRAINING) $(VENV)/bin/python -m training.card --figures $(FIGURES) --to $(CHECKPOINT)/README.md
 	$(TRAINING) $(VENV)/bin/python -m training.canary $(CHECKPOINT) --figures $(FIGURES)
 	@echo "lrm serve --model $(CHECKPOINT)"
+
+# What `lrm filter` gains a cloned policy: rollouts, their judging, policies trained anew.
+refit: $(VENV_SIM)/.installed $(SERVER)
+	$(SIMULATOR) -m training.policies.demonstrations
+	$(SIMULATOR) -m training.policies.refit --server-python $(VENV)/bin/python $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV_SIM) $(VENV_TRAIN) dist build lrm-demo.png

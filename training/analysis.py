@@ -23,13 +23,14 @@ class Fact(Enum):
 def describe(task: Task, fact: Fact) -> str:
     """One clause about a frame, without a full stop."""
     thing, goal = task.thing, task.goal
+    held = "tool" if task.with_tool else thing
     match fact:
         case Fact.AWAY:
-            return f"the gripper is away from the {thing}"
+            return f"the gripper is away from the {held}"
         case Fact.NEAR:
-            return f"the gripper is near the {thing}"
+            return f"the gripper is near the {held}"
         case Fact.GRASPED:
-            return f"the gripper holds the {thing}"
+            return f"the gripper holds the {held}"
         case Fact.UNDER_WAY:
             return f"the {thing} is on its way to the {goal}"
         case Fact.AT_GOAL:

@@ -33,11 +33,12 @@ TOLERANCE: Final = 0.1
 
 def description(figures: dict[str, Any]) -> str:
     """One sentence with the figures of the evaluation."""
-    overall = figures["overall"]
+    planner = figures["sets"]["planner"]
+    overall = planner["overall"]
     return (
-        f"A small Qwen3-VL trained on rendered rollouts of {len(figures['tasks'])} simulated "
-        f"table-top tasks ({', '.join(figures['tasks'])}); it knows nothing else. On "
-        f"{figures['episodes']} unseen episodes, successes and failures: progress error "
+        f"A small Qwen3-VL trained on rendered rollouts of {len(planner['tasks'])} simulated "
+        f"table-top tasks ({', '.join(planner['tasks'])}); it knows nothing else. On "
+        f"{planner['episodes']} unseen episodes, successes and failures: progress error "
         f"{overall['progress_mae']['label']:.3f}, direction accuracy "
         f"{overall['direction_accuracy']['model']:.3f}, completion AUC "
         f"{overall['completion_auc']['model']:.3f}."
@@ -48,7 +49,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--id", default="lrm-embedded-1")
+    parser.add_argument("--id", default="lrm-embedded-2")
     parser.add_argument("--figures", type=Path, default=FIGURES)
     args = parser.parse_args()
     folder: Path = args.checkpoint

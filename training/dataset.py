@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from training.rollouts.features import Track
 from training.rollouts.labels import facts, progress
-from training.rollouts.store import decode_jpeg, load, paths
-from training.tasks import TASK_BY_ID
+from training.rollouts.store import HELD_OUT_FROM, decode_jpeg, load, paths
+from training.tasks import TASK_BY_ID, TASKS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -87,14 +88,24 @@ def episode_of(
 
 
 def load_episodes(
-    root: Path, calibrations: Calibrations, *, held_out: bool, limit: int | None = None
+    root: Path,
+    calibrations: Calibrations,
+    *,
+    held_out: bool,
+    limit: int | None = None,
+    tasks: Sequence[Task] = TASKS,
 ) -> list[Episode]:
     """Loads one side of the split, ordered by seed, so that a limit keeps the tasks balanced.
 
     The rare scene that is solved before anything happens is left out: it has no start to compare
     with.
     """
-    chosen = [path for path in paths(root) if (load(path).held_out) == held_out]
+    names = {task.env_id for task in tasks}
+    chosen = [
+        path
+        for path in paths(root)
+        if path.parent.name in names and (int(path.stem) >= HELD_OUT_FROM) == held_out
+    ]
     chosen.sort(key=lambda path: (path.stem, path.parent.name))
     rng = None if held_out else np.random.default_rng(0)
     episodes = (

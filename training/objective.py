@@ -108,9 +108,7 @@ def text_loss(
         for logits, sample in zip(
             _logits(model, hidden[range(len(group)), at]), group, strict=True
         ):
-            loss = _label_loss(
-                logits, labels[sample.head], torch.from_numpy(sample.target), sample.head
-            )
+            loss = _label_loss(logits, labels[sample.head], sample)
             sums[sample.head].append(float(loss.detach()))
             total, weights = total + loss, weights + 1.0
         rows = [row for row, sample in enumerate(group) for _ in sample.plain]
@@ -154,7 +152,7 @@ def _hidden(model: Qwen3VLForConditionalGeneration, vision: Vision, group: list[
     return decode(model, tokens, positions, vision, images)
 
 
-def _label_loss(logits: Tensor, labels: list[int], target: Tensor, head: str) -> Tensor:
+def _label_loss(logits: Tensor, labels: list[int], sample: Sample) -> Tensor:
     """Cross-entropy against the soft target.
 
     For progress also the squared distance of the cumulated distributions.
@@ -162,12 +160,12 @@ def _label_loss(logits: Tensor, labels: list[int], target: Tensor, head: str) ->
     Args:
         logits: float (vocabulary,).
         labels: the head's label tokens.
-        target: float (labels,).
-        head: the head.
+        sample: whose target it is.
     """
+    target = torch.from_numpy(sample.target)
     logprobs = functional.log_softmax(logits, dim=-1)[labels]
     loss = -(target * logprobs).sum()
-    if head == "progress":
+    if sample.head == "progress" and sample.ordered:
         said = functional.softmax(logits[labels], dim=-1)
         loss = loss + ORDERED_WEIGHT * (said.cumsum(0) - target.cumsum(0)).square().sum()
     return loss

@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lrm_server.heads.profile import LabelProfile, Role, load_profile
 from lrm_server.heads.prompt import render_turn
+
+if TYPE_CHECKING:
+    from transformers import Qwen2Tokenizer
 
 # Head -> profile of the server.
 PROFILES: Final[dict[str, str]] = {
@@ -82,3 +85,22 @@ def constant_texts() -> list[str]:
                         texts.update(piece for piece in part.split(mark) if piece)
         texts.update((profile.answer_prefix, profile.terminator))
     return sorted(texts)
+
+
+def label_tokens(tokenizer: Qwen2Tokenizer) -> dict[str, list[int]]:
+    """Head -> the token of each of its labels, in the profile's order.
+
+    Raises:
+        ValueError: when a label is not one token right after the answer's prefix.
+    """
+    found = {}
+    for head in PROFILES:
+        prefix = tokenizer(profile_of(head).answer_prefix).input_ids
+        ids = []
+        for label in written_labels(head):
+            whole = tokenizer(answer(head, label)).input_ids
+            if whole[: len(prefix)] != prefix or len(whole) != len(prefix) + 2:
+                raise ValueError(f"label {label!r} of {head} is not one token after its prefix")
+            ids.append(whole[len(prefix)])
+        found[head] = ids
+    return found

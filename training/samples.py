@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,8 +11,8 @@ from lrm_server.heads.profile import Role
 from training.analysis import compare
 from training.architecture import MAX_PIXELS, MERGE, PATCH
 from training.augment import augment
-from training.prompts import answer, profile_of, prompt, written_labels
-from training.tasks import TASKS
+from training.prompts import answer, prompt, written_labels
+from training.tasks import TASKS, WRAPPINGS, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,16 +37,21 @@ FULL_STOP_SHARE: Final = 0.6
 NO_INITIAL_SHARE: Final = 0.12
 GOAL_SHARE: Final = 0.04
 REASONED_SHARE: Final = 0.3
-OTHER_TASK_SHARE: Final = 0.06
+OTHER_TASK_SHARE: Final = 0.18
+# Share of the sentences that are wrapped in a phrase.
+WRAPPED_SHARE: Final = 0.12
 # Standard deviation, in progress, of the soft target around the true progress.
 SOFTNESS: Final = 0.05
 # Weight of a token of an analysis or of an answer's frame, beside a label's weight of 1.
 PLAIN_WEIGHT: Final = 0.1
 # How often an episode of a task comes, once where it is not named: what is hard to see more often.
 EMPHASIS: Final[dict[str, float]] = {
-    "StackCube-v1": 2.2,
-    "PickCube-v1": 1.5,
+    "StackCube-v1": 1.8,
+    "PickCube-v1": 1.4,
+    "PegInsertionSide-v1": 1.4,
+    "PlugCharger-v1": 1.2,
     "LiftPegUpright-v1": 0.7,
+    "PushCube-v1": 0.8,
 }
 # Tokens of a frame, and of its side.
 IMAGE_TOKENS: Final = MAX_PIXELS // (PATCH * MERGE) ** 2
@@ -64,6 +69,7 @@ class Sample:
         label_at: where the label stands in `tokens`.
         target: float32 (labels of the head,), the wanted distribution over the labels.
         plain: (position, weight) of the other tokens that are learnt.
+        ordered: whether labels near the target are better than those far from it.
     """
 
     head: str
@@ -72,6 +78,7 @@ class Sample:
     label_at: int
     target: NDArray[np.float32]
     plain: list[tuple[int, float]]
+    ordered: bool = True
 
 
 @dataclass
@@ -168,7 +175,7 @@ class Sampler:
             ordered = (one, other) if self.rng.random() < 0.5 else (other, one)
             batch.samples.append(self._contrastive(episode, *ordered, place))
         if self.rng.random() < OTHER_TASK_SHARE:
-            batch.samples.extend(self._other_task(episode, anywhere, place))
+            batch.samples.extend(self._other_task(episode, anywhere, ending[0], place))
 
     def _differ(self, episode: Episode, one: int, other: int) -> bool:
         return abs(float(episode.progress[one] - episode.progress[other])) >= LEAST_DIFFERENCE
@@ -202,6 +209,8 @@ class Sampler:
             if self.rng.random() < CANONICAL_SHARE
             else str(self.rng.choice(task.paraphrases))
         )
+        if self.rng.random() < WRAPPED_SHARE:
+            text = wrap(text, str(self.rng.choice(WRAPPINGS)))
         return f"{text}." if self.rng.random() < FULL_STOP_SHARE else text
 
     def _progress(
@@ -235,19 +244,22 @@ class Sampler:
         target = _chosen("contrastive", f"Image{better}")
         return self._sample("contrastive", self._words(episode.task), frames, target, analysis)
 
-    def _other_task(self, episode: Episode, frame: int, place: dict[int, int]) -> list[Sample]:
+    def _other_task(
+        self, episode: Episode, frame: int, last: int, place: dict[int, int]
+    ) -> list[Sample]:
         """Questions about a task that these frames do not show: no progress, not done."""
         others = [task for task in TASKS if task.family != episode.task.family]
         words = self._words(others[int(self.rng.integers(len(others)))])
-        current, initial = place[frame], place[0]
+        # A frame that is finished, if there is one, tempts the most.
+        current, initial = place[last if self.rng.random() < 0.5 else frame], place[0]
+        frames, nothing = (
+            {Role.CURRENT: current, Role.INITIAL: initial},
+            progress_target(0.0, False),
+        )
+        undone = _chosen("completion", "no")
         return [
-            self._sample(
-                "progress",
-                words,
-                {Role.CURRENT: current, Role.INITIAL: initial},
-                progress_target(0.0, done=False),
-            ),
-            self._sample("completion", words, {Role.CURRENT: current}, _chosen("completion", "no")),
+            replace(self._sample("progress", words, frames, nothing), ordered=False),
+            self._sample("completion", words, {Role.CURRENT: place[last]}, undone),
         ]
 
     def _encode(self, text: str) -> list[int]:
@@ -284,22 +296,3 @@ class Sampler:
 
 def _chosen(head: str, label: str) -> NDArray[np.float32]:
     return np.array([written == label for written in written_labels(head)], dtype=np.float32)
-
-
-def label_tokens(tokenizer: Qwen2Tokenizer) -> dict[str, list[int]]:
-    """Head -> the token of each of its labels, in the profile's order.
-
-    Raises:
-        ValueError: when a label is not one token right after the answer's prefix.
-    """
-    found = {}
-    for head in ("contrastive", "progress", "completion"):
-        prefix = tokenizer(profile_of(head).answer_prefix).input_ids
-        ids = []
-        for label in written_labels(head):
-            whole = tokenizer(answer(head, label)).input_ids
-            if whole[: len(prefix)] != prefix or len(whole) != len(prefix) + 2:
-                raise ValueError(f"label {label!r} of {head} is not one token after its prefix")
-            ids.append(whole[len(prefix)])
-        found[head] = ids
-    return found

@@ -13,9 +13,9 @@ from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
 
 from lrm_server.heads.profile import Role
 from training.forward import Vision, decode, encode_frames, positions_of
-from training.prompts import profile_of, prompt
+from training.prompts import label_tokens, profile_of, prompt
 from training.rollouts.store import decode_jpeg
-from training.samples import IMAGE_SIDE, IMAGE_TOKENS, label_tokens
+from training.samples import IMAGE_SIDE, IMAGE_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

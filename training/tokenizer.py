@@ -24,7 +24,7 @@ from transformers import Qwen2Tokenizer
 
 from training.analysis import corpus
 from training.prompts import PROFILES, constant_texts, profile_of, prompt, written_labels
-from training.tasks import TASKS
+from training.tasks import TASKS, WRAPPINGS, wrap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,8 @@ def _texts() -> list[str]:
         for head in PROFILES
         for text in words
     ]
-    return [*prompts, *(f" {text}." for text in words), *corpus(TASKS)]
+    wrapped = [wrap(task.text, wrapping) for wrapping in WRAPPINGS for task in TASKS]
+    return [*prompts, *(f" {text}." for text in (*words, *wrapped)), *corpus(TASKS)]
 
 
 def build() -> Qwen2Tokenizer:

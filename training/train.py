@@ -27,14 +27,16 @@ from training import architecture
 from training import tokenizer as tokenization
 from training.dataset import load_episodes
 from training.objective import StateHead, state_statistics, text_loss, vision_loss
+from training.prompts import label_tokens
 from training.rollouts.labels import load_calibrations
-from training.samples import Sampler, label_tokens
+from training.samples import Sampler
+from training.warm_start import adopt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # Shares of the time: the vision tower alone at first, and the rise of the learning rate.
-VISION_SHARE: Final = 0.07
+VISION_SHARE: Final = 0.04
 RISE_SHARE: Final = 0.01
 # Weight of the state's loss once the decoder learns too, at first; it falls with the learning rate.
 STATE_WEIGHT: Final = 0.5
@@ -58,6 +60,7 @@ class Args:
     processes: int
     seed: int
     limit: int | None
+    start: Path | None
 
 
 def schedule(share: float) -> float:
@@ -77,6 +80,8 @@ class Trainer:
         self.args, self.rank = args, rank
         self.tokenizer = tokenization.build()
         self.model = architecture.build(self.tokenizer, args.seed)
+        if args.start is not None:
+            adopt(self.model, self.tokenizer, args.start)
         self.labels = label_tokens(self.tokenizer)
         episodes = load_episodes(
             args.data, load_calibrations(args.calibrations), held_out=False, limit=args.limit
@@ -231,6 +236,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=6e-4, help="highest learning rate")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="checkpoint whose weights are the first ones")
     parser.add_argument("--limit", type=int, help="use only so many episodes")
     args = Args(**vars(parser.parse_args()))
     args.work.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lrm_client import LrmError, Readout, Use, __version__
+from lrm_server.commands.audit import EPILOG as AUDIT_EPILOG
+from lrm_server.commands.audit import audit
 from lrm_server.commands.connection import DEFAULT_SERVER, NoServerError, ServerChoice, connect
+from lrm_server.commands.eval import evaluate
+from lrm_server.commands.filter import filter_episodes
 from lrm_server.commands.flags import takes_settings
+from lrm_server.commands.options import (
+    INTERRUPTED,
+    ServerOption,
+    TokenOption,
+    failed,
+    wrong,
+)
 from lrm_server.commands.process import LocalServerError
+from lrm_server.commands.record import record
 from lrm_server.config import WrongSettingsError, settings_from
 from lrm_server.main import INSTALL
 from lrm_server.media.reading import MediaError, Sampling
@@ -25,21 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-WRONG_USAGE = 2
-INTERRUPTED = 130
-
-ServerOption = Annotated[
-    str,
-    typer.Option(
-        envvar="LRM_SERVER",
-        help="Address of a running server: grpc://HOST:PORT, or http://HOST:PORT.",
-    ),
-]
-TokenOption = Annotated[
-    str | None,
-    typer.Option(envvar="LRM_TOKEN", show_envvar=True, help="Token that the server asks for."),
-]
 
 
 def _show_version(value: bool) -> None:
@@ -75,11 +71,11 @@ def serve(
         settings = settings_from(flags, config)
         settings.secret()
     except WrongSettingsError as error:
-        raise _wrong(*error.problems) from error
+        raise wrong(*error.problems) from error
     except (OSError, ValueError) as error:
-        raise _wrong(f"token_file: {error}") from error
+        raise wrong(f"token_file: {error}") from error
     if find_spec("vllm") is None:
-        raise _failed(f"vllm is not installed. Install the server: {INSTALL}")
+        raise failed(f"vllm is not installed. Install the server: {INSTALL}")
     from lrm_server.app import serve as run_server
     from lrm_server.ops.logging import configure_logging
 
@@ -100,7 +96,7 @@ def models(
         with connect(ServerChoice(server, token)) as client:
             show_models(client.models(), table_console())
     except (NoServerError, LrmError, ValueError) as error:
-        raise _failed(str(error)) from error
+        raise failed(str(error)) from error
 
 
 @app.command()
@@ -164,12 +160,16 @@ def score(
         with connect(ServerChoice(server, token, local)) as client:
             failures = score_media(client, source, sampling, scoring, out, plot)
     except MediaError as error:
-        raise _wrong(str(error)) from error
+        raise wrong(str(error)) from error
     except (NoServerError, LocalServerError, LrmError, ValueError) as error:
-        raise _failed(str(error)) from error
+        raise failed(str(error)) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(1 if failures else 0)
+
+
+app.command()(record)
+app.command(epilog=AUDIT_EPILOG)(audit)
 
 
 @app.command()
@@ -185,18 +185,11 @@ def demo(
     try:
         status = run_demo(out, interval)
     except (DemoError, LocalServerError, LrmError) as error:
-        raise _failed(str(error)) from error
+        raise failed(str(error)) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(status)
 
 
-def _wrong(*problems: str) -> typer.Exit:
-    return _failed(*problems, status=WRONG_USAGE)
-
-
-def _failed(*problems: str, status: int = 1) -> typer.Exit:
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    for problem in problems:
-        console.print(f"lrm: {problem}")
-    return typer.Exit(status)
+app.command("eval")(evaluate)
+app.command("filter")(filter_episodes)

@@ -11,7 +11,6 @@ MAX_LINES = 300
 LONGER = {
     "client/lrm_client/clock.py": "the whole clock is one pure module",
     "client/lrm_client/types.py": "declarations only",
-    "training/samples.py": "one table of question kinds",
 }
 """Source files that may be longer, and why."""
 

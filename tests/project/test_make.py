@@ -47,6 +47,7 @@ def install(project: Path, *stamps: str) -> None:
     [
         ("demo", ".[cpu]", ".venv/bin/lrm demo"),
         ("serve", ".[cpu]", ".venv/bin/lrm serve"),
+        ("eval", ".[cpu]", ".venv/bin/lrm eval"),
         ("test", ".[cpu,dev]", ".venv/bin/python -m pytest"),
         ("check", ".[cpu,dev]", ".venv/bin/mypy"),
     ],

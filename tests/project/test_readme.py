@@ -146,7 +146,11 @@ def test_lrm_commands_and_their_flags_exist() -> None:
 def test_flags_in_the_text_exist() -> None:
     flags = {flag for code in _inline() for flag in re.findall(r"(?<!\S)--[a-z-]+", code)}
     known = {f"--{name.replace('_', '-')}" for name in Settings.model_fields}
-    known |= {"--config", "--extra-index-url", "--help", "--local"}
+    known |= {"--config", "--extra-index-url", "--help"}
+    group: Any = typer.main.get_command(app)
+    known |= {
+        flag for command in group.commands.values() for p in command.params for flag in p.opts
+    }
     assert flags <= known
 
 

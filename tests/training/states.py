@@ -9,9 +9,12 @@ from training.rollouts.features import COLUMNS
 FLAT = (1.0, 0.0, 0.0, 0.0)
 
 
-def row(tcp, thing, goal, opening=0.08, grasped=False, success=False, quaternion=FLAT):
+def row(
+    tcp, thing, goal, opening=0.08, grasped=False, success=False, quaternion=FLAT, other=(0, 0, 0)
+):
     """One row from its parts."""
-    made = np.array([*tcp, *thing, *quaternion, *goal, opening, grasped, success], dtype=np.float32)
+    parts = [*tcp, *thing, *quaternion, *goal, *other, opening, grasped, success]
+    made = np.array(parts, dtype=np.float32)
     assert made.shape == (len(COLUMNS),)
     return made
 

@@ -22,14 +22,18 @@ def part(value):
 
 
 def test_every_place_is_filled():
-    figures = {
+    planner = {
         "episodes": 3,
-        "scored_by": "a test",
+        "successes": 2,
         "tasks": {"PickCube-v1": part(0.123)},
         "overall": part(0.456),
     }
+    without_success = {"progress_mae": part(0.789)["progress_mae"]}
+    policies = {**planner, "tasks": {"StackCube-v1": without_success}, "overall": part(0.5)}
+    figures = {"scored_by": "a test", "sets": {"planner": planner, "policies": policies}}
     text = write(figures, 7_900_000, "10 attempts")
     assert "0.123" in text
     assert "| **all** | 0.456" in text
+    assert "| StackCube-v1 | 0.789 (0.370, 0.100) | 0.200 | - | - | - |" in text
     assert "7.9 million" in text
     assert "{" not in text

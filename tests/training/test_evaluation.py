@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.evaluate import HELD_OUT, evaluate, near_pairs, show
+from training.cases import near_pairs
+from training.evaluate import SETS, evaluate, show
 from training.frame_folders import read_all
-from training.metrics import auc, random_progress_error
+from training.metrics import auc, random_progress_error, value_order
 from training.rollouts.store import HELD_OUT_FROM
-from training.tasks import TASKS
+from training.tasks import KEPT_OUT, TASKS
 
 
 @pytest.fixture(scope="module")
 def episodes():
-    return read_all(HELD_OUT)
+    return read_all(SETS["planner"])
 
 
 def oracle(episodes):
@@ -56,21 +57,53 @@ def test_who_knows_everything_scores_full_marks(episodes):
     assert overall["progress_mae"]["label"] < 0.05
     assert overall["direction_accuracy"]["model"] == 1.0
     assert overall["completion_auc"]["model"] == 1.0
+    assert overall["value_order"]["spearman"] > 0.99
 
 
 def test_who_cannot_decide_gets_no_pair_right(episodes):
     result = evaluate(episodes, undecided)
     assert result["overall"]["direction_accuracy"]["model"] == 0.0
     assert result["overall"]["completion_auc"]["model"] == 0.5
-    assert show(result).row_count == len(TASKS) + 1
+    assert show("a test", result).row_count == len(TASKS) + 1
 
 
-def test_the_held_out_set_is_balanced_and_unseen(episodes):
-    for task in TASKS:
+@pytest.mark.parametrize(("name", "tasks"), [("planner", TASKS), ("kept_out", KEPT_OUT)])
+def test_the_planners_held_out_sets_are_balanced(name, tasks):
+    episodes = read_all(SETS[name])
+    assert {e.env_id for e in episodes} == {task.env_id for task in tasks}
+    for task in tasks:
         mine = [e for e in episodes if e.env_id == task.env_id]
         assert sum(e.success for e in mine) == sum(not e.success for e in mine)
-    assert all(e.seed >= HELD_OUT_FROM for e in episodes)
-    assert sum(path.stat().st_size for path in HELD_OUT.rglob("*")) <= 4 * 2**20
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_held_out_sets_are_unseen_and_small(name):
+    assert all(e.seed >= HELD_OUT_FROM for e in read_all(SETS[name]))
+    assert sum(path.stat().st_size for path in SETS[name].rglob("*")) <= 8 * 2**20
+
+
+def test_the_policies_held_out_set_is_of_several_strengths_on_all_tasks():
+    episodes = read_all(SETS["policies"])
+    assert {e.env_id for e in episodes} == {task.env_id for task in (*TASKS, *KEPT_OUT)}
+    assert len({e.kind for e in episodes}) >= 3
+    assert 0.15 < np.mean([e.success for e in episodes]) < 0.85
+
+
+def test_what_a_set_cannot_tell_is_left_out(episodes):
+    failures = [e for e in episodes if not e.success and not any(f.done for f in e.frames)]
+    overall = evaluate(failures, undecided)["overall"]
+    assert "completion_auc" not in overall
+    assert "value_order" not in overall
+    assert "progress_mae" in overall
+
+
+def test_a_success_that_is_not_followed_has_no_order():
+    rising, flat = ([0, 5, 10], [0.1, 0.5, 0.9]), ([0, 5, 10], [0.4, 0.4, 0.4])
+    assert value_order([rising, flat]) == {
+        "pearson": pytest.approx(0.5),
+        "spearman": pytest.approx(0.5),
+        "count": 2,
+    }
 
 
 def test_its_frames_are_of_the_size_that_the_model_sees(episodes):

@@ -9,7 +9,8 @@ from training.analysis import Fact
 from training.rollouts.features import Track
 from training.rollouts.keyframes import every, first_success, key_steps
 from training.rollouts.labels import by_time, facts, progress
-from training.rollouts.potential import Calibration, calibrate, potential, stages
+from training.rollouts.potential import Calibration, calibrate, potential
+from training.rollouts.stages import stages
 from training.rollouts.store import Rollout
 
 from .states import pick_expert, row

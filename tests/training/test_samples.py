@@ -16,9 +16,9 @@ from training import tokenizer as tokenization
 from training.analysis import Fact
 from training.augment import augment
 from training.dataset import Episode
-from training.prompts import written_labels
+from training.prompts import label_tokens, written_labels
 from training.rollouts.features import COLUMNS
-from training.samples import IMAGE_TOKENS, Sampler, label_tokens, progress_target
+from training.samples import IMAGE_TOKENS, Sampler, progress_target
 from training.tasks import TASKS
 
 

@@ -14,8 +14,7 @@ pytest.importorskip(
 from lrm_server.heads.profile import Role
 from training import tokenizer as tokenization
 from training.analysis import corpus
-from training.prompts import PROFILES, answer, profile_of, prompt, written_labels
-from training.samples import label_tokens
+from training.prompts import PROFILES, answer, label_tokens, profile_of, prompt, written_labels
 from training.tasks import TASKS
 
 

@@ -20,6 +20,11 @@ CARRY_SEGMENT: Final[dict[str, int]] = {
     "StackCube-v1": 3,
     "PullCube-v1": 1,
     "LiftPegUpright-v1": 3,
+    "PegInsertionSide-v1": 2,
+    "PlugCharger-v1": 2,
+    "PullCubeTool-v1": 3,
+    "PlaceSphere-v1": 3,
+    "StackPyramid-v1": 6,
 }
 # Roughly how many steps the planner takes, to place a halt somewhere inside the attempt.
 TYPICAL_STEPS: Final[dict[str, int]] = {
@@ -28,7 +33,14 @@ TYPICAL_STEPS: Final[dict[str, int]] = {
     "StackCube-v1": 95,
     "PullCube-v1": 60,
     "LiftPegUpright-v1": 160,
+    "PegInsertionSide-v1": 160,
+    "PlugCharger-v1": 170,
+    "PullCubeTool-v1": 235,
+    "PlaceSphere-v1": 120,
+    "StackPyramid-v1": 175,
 }
+# Tasks that succeed within millimetres: the least tremble spoils them.
+PRECISE: Final = ("PegInsertionSide-v1", "PlugCharger-v1")
 # Share of undisturbed attempts; the kinds of failure divide the rest evenly.
 EXPERT_SHARE: Final = 0.48
 
@@ -66,8 +78,10 @@ class Disturbance:
 
 def kinds_of_failure(task: Task) -> tuple[str, ...]:
     """The kinds of failure that make sense for a task."""
-    common = ("missed", "knocked", "misplaced", "halted", "noisy", "undone")
-    return (*common, "dropped") if task.grasps else common
+    common = ("missed", "knocked", "misplaced", "halted", "noisy")
+    grasped = ("dropped",) if task.grasps else ()
+    # A hooked cube stays where it was pulled, whatever the tool does.
+    return (*common, *grasped) if task.with_tool else (*common, *grasped, "undone")
 
 
 def draw(task: Task, seed: int) -> Disturbance:
@@ -76,7 +90,7 @@ def draw(task: Task, seed: int) -> Disturbance:
     pause = int(rng.integers(2, 12))
     if rng.random() < EXPERT_SHARE:
         # Half of the experts tremble a little, so that success does not look like one exact motion.
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 or task.env_id in PRECISE:
             return Disturbance(pause=pause)
         return Disturbance("trembling", noise=float(rng.uniform(0.002, 0.012)), pause=pause)
     kind = str(rng.choice(kinds_of_failure(task)))
@@ -168,22 +182,33 @@ def _undone(task: Task, rng: np.random.Generator, pause: int) -> Disturbance:
             away: tuple[Vector, ...] = (
                 (*_sideways(rng, 0.08, 0.16)[:2], float(rng.uniform(-0.05, 0.05))),
             )
-        case "PushCube-v1":
-            away = ((float(rng.uniform(0.2, 0.27)), float(rng.uniform(-0.05, 0.05)), 0.0),)
-        case "PullCube-v1":
-            away = ((-float(rng.uniform(0.2, 0.27)), float(rng.uniform(-0.05, 0.05)), 0.0),)
-        case "StackCube-v1":
+        case "PushCube-v1" | "PullCube-v1":
+            # Away from the cube, beside it, and then across: out of the circle at its side.
+            side, behind = float(rng.choice([-1, 1])), 0.05 * (-1 if "Push" in task.env_id else 1)
+            sweep = float(rng.uniform(0.24, 0.3))
+            away = (
+                (behind, 0.0, 0.0),
+                (0.0, 0.1 * side, 0.0),
+                (-2.0 * behind, 0.0, 0.0),
+                (0.0, -sweep * side, 0.0),
+            )
+        case "StackCube-v1" | "PlaceSphere-v1" | "StackPyramid-v1":
             away = ((0.0, 0.0, float(rng.uniform(0.02, 0.08))), _sideways(rng, 0.06, 0.12))
+        case "PegInsertionSide-v1" | "PlugCharger-v1":
+            # The hand still holds what it inserted, and pulls it out: back and towards itself.
+            back = -float(rng.uniform(0.06, 0.14))
+            away = ((0.0, back, 0.0) if task.env_id.startswith("Peg") else (back, 0.0, 0.0),)
         case _:
             # Two ways at right angles: the open fingers hit the peg on at least one of them.
             along, across = rng.choice([-1, 1], 2) * rng.uniform(0.08, 0.16, 2)
             away = ((0.0, float(along), 0.0), (float(across), 0.0, 0.0))
-    regrip = task.env_id == "StackCube-v1"
+    regrip = task.env_id in ("StackCube-v1", "PlaceSphere-v1", "StackPyramid-v1")
     return Disturbance("undone", regrip=regrip, afterwards=away, pause=pause)
 
 
 def _dropped(task: Task, rng: np.random.Generator, pause: int) -> Disturbance:
-    segment = 2 if task.env_id == "PickCube-v1" else int(rng.choice([2, 3]))
+    carry = CARRY_SEGMENT[task.env_id]
+    segment = carry if carry == 2 else int(rng.choice([carry - 1, carry]))
     return Disturbance("dropped", release=(segment, float(rng.uniform(0.2, 0.8))), pause=pause)
 
 

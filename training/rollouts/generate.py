@@ -17,7 +17,7 @@ from training.rollouts.store import HELD_OUT_FROM, path_of, save
 from training.tasks import TASK_BY_ID, TASKS, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _stages: dict[str, Any] = {}
 
@@ -36,11 +36,11 @@ def _make(job: tuple[Task, int, Path, int | None]) -> str:
 
 
 def jobs(
-    episodes: int, first_seed: int, root: Path, stride: int | None
+    tasks: Sequence[Task], episodes: int, first_seed: int, root: Path, stride: int | None
 ) -> Iterator[tuple[Task, int, Path, int | None]]:
     """The episodes still to make, tasks taking turns, so that any prefix is balanced."""
     for index in range(episodes):
-        task, seed = TASKS[index % len(TASKS)], first_seed + index // len(TASKS)
+        task, seed = tasks[index % len(tasks)], first_seed + index // len(tasks)
         if not path_of(root, task.env_id, seed).exists():
             yield task, seed, root, stride
 
@@ -59,6 +59,10 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="*", help="make only these episodes, as ENV_ID:SEED")
     parser.add_argument(
+        "--tasks", nargs="*", choices=list(TASK_BY_ID), help="of these tasks, kept-out ones too"
+    )
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of the seeds")
+    parser.add_argument(
         "--stride", type=int, help="render every N-th step instead of the key frames"
     )
     parser.add_argument("--processes", type=int, default=2)
@@ -69,8 +73,9 @@ def main() -> None:
         named = (item.split(":") for item in args.only)
         todo = [(TASK_BY_ID[name], int(seed), args.root, args.stride) for name, seed in named]
     else:
-        first_seed = HELD_OUT_FROM if args.held_out else 0
-        todo = list(jobs(args.episodes, first_seed, args.root, args.stride))
+        first_seed = args.first_seed + (HELD_OUT_FROM if args.held_out else 0)
+        tasks = [TASK_BY_ID[name] for name in args.tasks] if args.tasks else TASKS
+        todo = list(jobs(tasks, args.episodes, first_seed, args.root, args.stride))
     # Spawned, not forked: the simulator's Vulkan device does not survive a fork.
     with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
         for _ in tqdm(

@@ -15,8 +15,10 @@ import numpy as np
 from training.analysis import Fact
 from training.rollouts.features import Track
 from training.rollouts.keyframes import first_success
-from training.rollouts.potential import Calibration, calibrate, potential, stages
+from training.rollouts.potential import Calibration, calibrate, potential
+from training.rollouts.stages import stages
 from training.rollouts.store import load, paths
+from training.tasks import TASK_BY_ID
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +85,9 @@ def facts(env_id: str, track: Track) -> list[Fact]:
     """What each step shows, in words' terms."""
     marks = stages(env_id, track)
     last = len(marks.spans) - 1
-    near = np.linalg.norm(track.tcp - track.thing, axis=-1) < NEAR
+    with_tool = TASK_BY_ID[env_id].with_tool
+    held = track.other if with_tool else track.thing
+    near = np.linalg.norm(track.tcp - held, axis=-1) < NEAR
     found = []
     for index in range(len(track.success)):
         stage, fraction = int(marks.stage[index]), float(marks.fraction[index])
@@ -94,7 +98,10 @@ def facts(env_id: str, track: Track) -> list[Fact]:
             found.append(Fact.GRASPED if grasped_yet else Fact.NEAR if near[index] else Fact.AWAY)
         elif stage == last and fraction > NEARLY_THERE:
             found.append(Fact.AT_GOAL)
-        elif track.grasped[index] and stage == 2 and fraction < JUST_GRASPED:
+        elif track.grasped[index] and (
+            # A tool that is carried does not move the object yet.
+            (with_tool and stage < last) or (stage == 2 and fraction < JUST_GRASPED)
+        ):
             found.append(Fact.GRASPED)
         else:
             found.append(Fact.UNDER_WAY)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import gymnasium as gym
 import mani_skill.envs  # noqa: F401 (registers the tasks)
 import numpy as np
-import sapien
-from mani_skill.utils import sapien_utils
 
 from training.rollouts.disturbance import draw
 from training.rollouts.features import measure
+from training.rollouts.filming import filmed
 from training.rollouts.keyframes import every, key_steps
+from training.rollouts.look import Look, draw_look
 from training.rollouts.solver import attempt
 from training.rollouts.store import Rollout, encode_jpeg
 
@@ -23,11 +24,8 @@ if TYPE_CHECKING:
 
 # Frames are square, this many pixels wide.
 FRAME_SIZE: Final = 128
-# Share of the episodes whose camera stands off its place, and how far (metres, for the eye and for
-# what it looks at).
-MOVED_CAMERA_SHARE: Final = 0.25
-EYE_SPREAD: Final = 0.05
-TARGET_SPREAD: Final = 0.03
+# What acts in the environment until the episode is over; resets it with the seed first.
+Act = Callable[[Any, int], None]
 
 
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
@@ -81,23 +79,30 @@ class Stage:
         self.recorder = Recorder(env, task)
 
     def rollout(self, seed: int, stride: int | None = None) -> Rollout:
-        """Simulates and renders the episode of a seed.
-
-        Its key frames, or every `stride`-th step.
-        """
+        """The planner's attempt of a seed, disturbed as the seed says; see `record`."""
         disturbance = draw(self.task, seed)
-        attempt(self.recorder, self.task.env_id, seed, disturbance)
+
+        def act(env: Any, seed: int) -> None:
+            attempt(env, self.task.env_id, seed, disturbance)
+
+        return self.record(seed, act, disturbance.kind, stride)
+
+    def record(self, seed: int, act: Act, kind: str, stride: int | None = None) -> Rollout:
+        """Lets somebody act, then renders the episode in the look of its seed.
+
+        Its key frames, or every `stride`-th step, which is filmed as usual.
+        """
+        act(self.recorder, seed)
         rows = np.stack(self.recorder.rows)
-        rng = np.random.default_rng([seed, 2])
-        moved = bool(stride is None and rng.random() < MOVED_CAMERA_SHARE)
+        rng = np.random.default_rng([seed, 3])
+        look = draw_look(seed) if stride is None else Look()
         steps = key_steps(rows[:, -1] > 0.5, rng) if stride is None else every(stride, len(rows))
-        frames = self._render(steps, self._camera_pose(rng) if moved else None)
-        jpegs = tuple(encode_jpeg(frame) for frame in frames)
+        jpegs = tuple(encode_jpeg(frame) for frame in self._render(steps, look))
         return Rollout(
             self.task.env_id,
             seed,
-            disturbance.kind,
-            moved,
+            kind,
+            look.camera is not None,
             rows,
             np.array(steps, dtype=np.int32),
             jpegs,
@@ -107,28 +112,11 @@ class Stage:
         """Releases the simulator."""
         self.recorder.close()
 
-    def _camera_pose(self, rng: np.random.Generator) -> sapien.Pose:
-        """The task's camera pose, its eye and its aim moved a little."""
-        pose = self._camera().get_local_pose().sp
-        forward = pose.to_transformation_matrix()[:3, 0]
-        eye = pose.p + rng.uniform(-EYE_SPREAD, EYE_SPREAD, 3)
-        target = pose.p + forward + rng.uniform(-TARGET_SPREAD, TARGET_SPREAD, 3)
-        return sapien_utils.look_at(eye, target).sp
-
-    def _camera(self) -> Any:
+    def _render(self, steps: list[int], look: Look) -> list[NDArray[np.uint8]]:
         env: Any = self.recorder.unwrapped
-        return env.scene.human_render_cameras["render_camera"].camera
-
-    def _render(self, steps: list[int], camera_pose: sapien.Pose | None) -> list[NDArray[np.uint8]]:
-        env: Any = self.recorder.unwrapped
-        usual = self._camera().get_local_pose().sp
-        if camera_pose is not None:
-            self._camera().set_local_pose(camera_pose)
-        try:
-            frames = []
+        frames = []
+        with filmed(env, look):
             for step in steps:
                 env.set_state_dict(self.recorder.states[step])
                 frames.append(self.recorder.render()[0].cpu().numpy())
-            return frames
-        finally:
-            self._camera().set_local_pose(usual)
+        return frames

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # How slowly the noise on the joint targets changes: its correlation from one step to the next.
 NOISE_MEMORY: Final = 0.93
+# Of a motion whose end cannot be reached, these shares are tried.
+SHARES: Final = (1.0, 0.7, 0.4)
 # A plan that a bent arm makes absurdly long is cut here.
 LONGEST: Final = 320
 
@@ -60,7 +62,8 @@ class DisturbedSolver(PandaArmMotionPlanningSolver):
         if self.segment in self.disturbance.skip:
             return self.stand(1)
         if self.segment >= self.disturbance.shift_from:
-            pose = sapien.Pose(self.disturbance.shift) * sapien.Pose(p=pose.p, q=pose.q)
+            # Some solutions plan with the simulator's batched poses, of one scene here.
+            pose = sapien.Pose(self.disturbance.shift) * getattr(pose, "sp", pose)
         return super().move_to_pose_with_screw(pose, refine_steps=refine_steps)
 
     def follow_path(self, result: dict[str, NDArray[np.float64]], refine_steps: int = 0) -> Any:
@@ -120,9 +123,12 @@ class DisturbedSolver(PandaArmMotionPlanningSolver):
         return outcome
 
     def move_by(self, displacement: tuple[float, float, float]) -> None:
-        """Moves the gripper by metres from where it is, in as many waypoints as it takes."""
+        """Moves the gripper by metres from where it is; less far where no plan is found."""
         tcp = self.base_env.agent.tcp.pose.sp
-        super().move_to_pose_with_screw(sapien.Pose(displacement) * sapien.Pose(tcp.p, tcp.q))
+        for share in SHARES:
+            away = sapien.Pose([share * metres for metres in displacement])
+            if super().move_to_pose_with_screw(away * sapien.Pose(tcp.p, tcp.q)) != -1:
+                return
 
 
 @contextlib.contextmanager

@@ -30,11 +30,13 @@ class ServerChoice:
         address: as ``RewardClient`` takes it.
         token: the bearer token, or None.
         local: start a server on free ports instead.
+        checkpoint: what the local server serves; None for what its settings say.
     """
 
-    address: str
+    address: str = DEFAULT_SERVER
     token: str | None = None
     local: bool = False
+    checkpoint: str | None = None
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def connect(choice: ServerChoice) -> Iterator[RewardClient]:
         ValueError: the address is none.
     """
     if choice.local:
-        with _local_client() as client:
+        with _local_client(choice.checkpoint) as client:
             yield client
         return
     with RewardClient(choice.address, token=choice.token, timeout=TIMEOUT_SECONDS) as client:
@@ -57,19 +59,21 @@ def connect(choice: ServerChoice) -> Iterator[RewardClient]:
         except Unavailable as error:
             raise NoServerError(
                 f"no server answers at {choice.address}: start one with `lrm serve`, name another "
-                f"with --server, or let `lrm score --local` start its own. ({error.message})"
+                "with --server, or let the command start its own (`lrm score --local`, "
+                f"`lrm eval --checkpoint embedded`). ({error.message})"
             ) from error
         yield client
 
 
 @contextmanager
-def _local_client() -> Iterator[RewardClient]:
+def _local_client(checkpoint: str | None) -> Iterator[RewardClient]:
+    flags = {} if checkpoint is None else {"model": checkpoint}
     try:
-        token = settings_from({"host": "127.0.0.1"}).secret()
+        token = settings_from({"host": "127.0.0.1", **flags}).secret()
     except (WrongSettingsError, OSError) as error:
         raise NoServerError(f"the settings of the local server are wrong: {error}") from error
     console = Console(stderr=True)
-    with local_server() as server:
+    with local_server([f"--{name}={value}" for name, value in flags.items()]) as server:
         with console.status("starting a server"):
             server.wait_until_ready()
         with RewardClient(server.grpc, token=token, timeout=TIMEOUT_SECONDS) as client:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from lrm_client import (
@@ -21,6 +20,7 @@ from lrm_client import (
     UnknownHead,
     Use,
 )
+from lrm_server.commands.consoles import progress_bar
 from lrm_server.media.reading import Media, MediaError, MediaFrame, Sampling
 from lrm_server.media.results import ResultRow, row_writer
 
@@ -57,7 +57,7 @@ def score_media(
     console = Console(stderr=True)
     rows: list[ResultRow] = []
     try:
-        with row_writer(out, sys.stdout) as write, _progress(console) as progress:
+        with row_writer(out, sys.stdout) as write, progress_bar(console) as progress:
             bar = progress.add_task("scoring", total=media.expected_frames)
             for row in score_frames(client, media.frames(), scoring, lambda: progress.advance(bar)):
                 rows.append(row)
@@ -177,17 +177,6 @@ def _row(frame: MediaFrame, head: str, source: str, **fields: object) -> ResultR
         head=head,
         source=source,
         **fields,  # type: ignore[arg-type]
-    )
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
     )
 
 

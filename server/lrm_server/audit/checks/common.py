@@ -1,0 +1,197 @@
+"""What several checks need."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from scipy.stats import binomtest
+
+from lrm_server.audit.evidence import Comparison, Evidence, Floats, Trace
+from lrm_server.audit.findings import Measure, NotComputableError, estimate
+from lrm_server.audit.thresholds import Thresholds
+from lrm_server.evaluation.metrics.bootstrap import LEVEL
+from lrm_server.evaluation.metrics.result import Metric
+
+T = TypeVar("T")
+
+
+def need_head(evidence: Evidence, *heads: str) -> None:
+    """Refuses where none of some heads was asked.
+
+    Raises:
+        NotComputableError: none of them is among the evidence's heads.
+    """
+    if not set(heads) & set(evidence.heads):
+        raise NotComputableError(f"{' and '.join(heads)} was not asked")
+
+
+def successes(evidence: Evidence) -> list[Trace]:
+    """Traces that end in success, with the step at which they were done."""
+    return [t for t in evidence.traces if t.success and t.done_step is not None]
+
+
+def failures(evidence: Evidence) -> list[Trace]:
+    """Traces that end in failure."""
+    return [t for t in evidence.traces if t.success is False]
+
+
+def enough(found: Sequence[T], what: str, evidence: Evidence, thresholds: Thresholds) -> None:
+    """Refuses to compute from too few episodes, saying what is missing.
+
+    Raises:
+        NotComputableError: fewer than ``least_episodes``.
+    """
+    least = int(thresholds["least_episodes"])
+    if len(found) >= least:
+        return
+    asked, failed = evidence.failures.asked, evidence.failures.failed
+    if not evidence.traces:
+        cause = "no episode has two frames"
+    elif failed > asked / 2:
+        cause = f"{failed} of {asked} questions have no answer"
+    elif all(trace.success is None for trace in evidence.traces):
+        cause = "no episode says whether it succeeded: label them with success, or done per frame"
+    else:
+        cause = f"{len(found)} {what}, and it takes {least}: add some to the data set"
+    raise NotComputableError(cause)
+
+
+def called_at(scores: Floats, threshold: float, frames: int) -> int | None:
+    """The first place from which scores stay at a threshold for so many frames, or to the end."""
+    holds = scores >= threshold
+    for place in range(len(holds)):
+        if holds[place : place + frames].all():
+            return place
+    return None
+
+
+def share_of(name: str, flags: Sequence[bool]) -> Metric:
+    """Share of episodes for which something holds, with Wilson's interval.
+
+    Wilson's says what none of thirty leaves possible, where resampling thirty times nothing does
+    not.
+    """
+    if not flags:
+        raise NotComputableError("there are no episodes")
+    interval = binomtest(sum(map(bool, flags)), len(flags)).proportion_ci(LEVEL, method="wilson")
+    low, high = float(interval.low), float(interval.high)
+    return Metric(name, float(np.mean(flags)), low, high, LEVEL, len(flags), "episodes")
+
+
+def mean_of(name: str, groups: Iterable[Sequence[float]], *, flags: bool = True) -> Metric:
+    """Mean over all values, resampled by episode.
+
+    Args:
+        name: of the figure.
+        groups: values of one episode each.
+        flags: whether the values are 0 and 1.
+
+    Raises:
+        NotComputableError: there are no values.
+    """
+    records = [(float(np.sum(group)), len(group)) for group in groups if len(group)]
+
+    def statistic(some: Sequence[tuple[float, int]]) -> float | None:
+        count = sum(n for _, n in some)
+        return sum(total for total, _ in some) / count if count else None
+
+    found = estimate(name, records, statistic)
+    if flags and found.low is None and found.value in (0.0, 1.0):
+        # Always or never: resampling cannot tell how rare the other is, the episodes' number can.
+        return replace(share_of(name, [bool(found.value)] * len(records)), count=found.count)
+    return found
+
+
+def by_episode(
+    comparisons: Iterable[Comparison], read: Callable[[Comparison], float]
+) -> list[list[float]]:
+    """A number of each comparison, grouped by episode; those without answers are left out."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for comparison in comparisons:
+        if comparison.answered:
+            groups[comparison.episode].append(read(comparison))
+    return list(groups.values())
+
+
+def worst_change(
+    name: str,
+    changes: Mapping[str, Sequence[Comparison]],
+    heads: Sequence[str],
+    read: Callable[[Comparison], float],
+    *,
+    flags: bool,
+) -> tuple[str, Metric]:
+    """The change under which a mean over comparisons is largest, and that mean.
+
+    Args:
+        name: of the figure.
+        changes: name of the change -> comparisons.
+        heads: whose comparisons count.
+        read: the number of a comparison.
+        flags: whether that is 0 or 1.
+
+    Raises:
+        NotComputableError: no comparison of these heads has both answers.
+    """
+    found = {
+        change: groups
+        for change, comparisons in changes.items()
+        if (groups := by_episode((c for c in comparisons if c.head in heads), read))
+    }
+    if not found:
+        raise NotComputableError(f"nothing was answered by {' or '.join(heads)}")
+    worst = max(found, key=lambda change: float(np.mean(np.concatenate(found[change]))))
+    return worst, mean_of(name, found[worst], flags=flags)
+
+
+def change_rows(
+    changes: Mapping[str, Sequence[Comparison]],
+) -> tuple[tuple[str | float | int | None, ...], ...]:
+    """Rows of (change, progress change, completion flips, contrastive flips, comparisons)."""
+
+    def cell(some: Sequence[Comparison], head: str, read: Callable[[Comparison], float]) -> object:
+        values = [read(c) for c in some if c.head == head and c.answered]
+        return float(np.mean(values)) if values else None
+
+    rows: list[tuple[str | float | int | None, ...]] = []
+    for change, some in changes.items():
+        figures = (
+            cell(some, "progress", lambda c: c.change),
+            cell(some, "completion", lambda c: c.flipped),
+            cell(some, "contrastive", lambda c: c.flipped),
+        )
+        count = sum(c.answered for c in some)
+        rows.append((change, *(f if isinstance(f, float) else None for f in figures), count))
+    return tuple(rows)
+
+
+CHANGE_COLUMNS = (
+    "change",
+    "mean change of progress",
+    "completion flipped",
+    "contrastive flipped",
+    "answers",
+)
+
+
+def collect(*attempts: Callable[[], Measure]) -> tuple[tuple[Measure, ...], str]:
+    """The measures that can be computed, and in words why others cannot.
+
+    Raises:
+        NotComputableError: none of them can be.
+    """
+    measures: list[Measure] = []
+    missing: list[str] = []
+    for attempt in attempts:
+        try:
+            measures.append(attempt())
+        except NotComputableError as error:  # noqa: PERF203 - a handful of measures
+            missing.append(str(error))
+    if not measures:
+        raise NotComputableError("; ".join(dict.fromkeys(missing)))
+    left_out = "; ".join(dict.fromkeys(missing))
+    return tuple(measures), f" Left out: {left_out}." if left_out else ""

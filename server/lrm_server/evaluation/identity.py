@@ -1,0 +1,77 @@
+"""Who answers: the checkpoint's fingerprint and the profiles of its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lrm_client import Readout, RewardClient
+
+
+@dataclass(frozen=True, slots=True)
+class HeadIdentity:
+    """A head as it is served.
+
+    Attributes:
+        profile: its name.
+        digest: of the profile's content.
+        readout: the checkpoint's default.
+        roles: the frames that it looks at, needed or not.
+    """
+
+    profile: str = ""
+    digest: str = ""
+    readout: Readout | None = None
+    roles: frozenset[str] = frozenset({"initial", "previous", "current"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What decides on a model's answers, beside what it is asked.
+
+    Attributes:
+        id: as the manifest names it.
+        fingerprint: of the weights and their adapters.
+        heads: by name.
+        description: what it was trained on.
+        version: of the server.
+        max_batch: most queries in one request; 0 where the server does not say.
+    """
+
+    id: str
+    fingerprint: str
+    heads: Mapping[str, HeadIdentity] = field(default_factory=dict)
+    description: str = ""
+    version: str = ""
+    max_batch: int = 0
+
+
+def identify(client: RewardClient) -> ModelIdentity:
+    """The model that a server serves.
+
+    Raises:
+        LrmError: the server does not answer.
+        ValueError: it serves no model.
+    """
+    served = client.models()
+    if not served.models:
+        raise ValueError("the server serves no model")
+    # The heads of a server are of one checkpoint; adapters are heads of it.
+    model = served.models[0]
+    heads = {
+        name: HeadIdentity(
+            head.profile,
+            head.profile_digest,
+            head.default_readout,
+            frozenset((*head.required_frames, *head.optional_frames)),
+        )
+        for name, head in model.heads.items()
+    }
+    return ModelIdentity(
+        model.id,
+        model.fingerprint,
+        heads,
+        model.description,
+        served.version,
+        served.limits.max_batch,
+    )

@@ -1,0 +1,1 @@
+"""Policies cloned from the planner: demonstrations, rollouts, and what filtering gains."""
