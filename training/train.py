@@ -80,8 +80,6 @@ class Trainer:
         self.args, self.rank = args, rank
         self.tokenizer = tokenization.build()
         self.model = architecture.build(self.tokenizer, args.seed)
-        if args.start is not None:
-            adopt(self.model, self.tokenizer, args.start)
         self.labels = label_tokens(self.tokenizer)
         episodes = load_episodes(
             args.data, load_calibrations(args.calibrations), held_out=False, limit=args.limit
@@ -108,7 +106,11 @@ class Trainer:
         return self.args.work / "state.pt"
 
     def _resume(self) -> None:
+        """Goes on from a saved state; then the first weights do not matter."""
         if not self._state_file.exists():
+            if self.args.start is not None:
+                adopt(self.model, self.tokenizer, self.args.start)
+                self.average.load_state_dict(self.model.state_dict())
             return
         state: dict[str, Any] = torch.load(self._state_file, weights_only=True)
         self.model.load_state_dict(state["model"])
@@ -186,6 +188,10 @@ class Trainer:
         recent: dict[str, float] = {}
         saved = last = time.monotonic()
         limit = 60 * self.args.minutes
+        if self.elapsed >= limit and self.rank == 0:
+            had = f"{self._state_file} has had its {self.args.minutes:g} minutes"
+            tqdm.write(f"{had}: give more --minutes, or another --work to begin anew")
+            self.save()
         while self.elapsed < limit:
             losses = self.learn()
             now = time.monotonic()

@@ -13,7 +13,7 @@ from lrm_server.recordings.data_set import DataSet, open_data_set
 
 HELD_OUT = Path(__file__).parents[2] / "training" / "heldout"
 
-BUDGET = Budget(episodes=40, probes=10)
+BUDGET = Budget(episodes=60, probes=10)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from lrm_server.recordings.episode import RecordedEpisode, RecordingError
 from tests.audit.builders import episode
 
 FAILURE = [0.0, 0.2, 0.4, 0.6, 0.5, 0.3, 0.1]
+NEAR = [0.0, 0.2, 0.5, 0.8, 0.9, 0.9, 0.85]
 
 
 def audit(
@@ -35,16 +36,39 @@ def sentence(found: Audit, check: str) -> str:
     return next(each.sentence for each in found.findings if each.check == check)
 
 
-def good(count: int = 8) -> list[RecordedEpisode]:
+def good(count: int = 16) -> list[RecordedEpisode]:
     return [episode(f"good{n}", task=f"task {n % 2}") for n in range(count)]
 
 
-def bad(count: int = 8) -> list[RecordedEpisode]:
-    return [episode(f"bad{n}", FAILURE, success=False, task=f"task {n % 2}") for n in range(count)]
+def bad(count: int = 16) -> list[RecordedEpisode]:
+    """Every other one lost what it had, the others end near the goal."""
+    return [
+        episode(f"bad{n}", (FAILURE, NEAR)[n // 2 % 2], success=False, task=f"task {n % 2}")
+        for n in range(count)
+    ]
 
 
 def test_successes_and_failures_are_enough() -> None:
     assert audit([*good(), *bad()]).decision.overall is Overall.TRAIN
+
+
+def test_few_episodes_neither_acquit_nor_convict_and_it_is_said_how_many_it_takes() -> None:
+    few = audit([*good(8), *bad(8)])
+    assert few.decision.overall is Overall.NOT_DECIDED
+    assert few.decision.reasons == ("timing", "false positives")
+    assert "over 8 episodes, and the limit is 0.25: too few to tell" in few.decision.paragraph
+    assert "it takes about 14" in few.decision.paragraph
+    assert audit([*good(14), *bad(14)]).decision.overall is Overall.TRAIN
+
+
+def test_without_progress_labels_a_clock_is_not_acquitted() -> None:
+    bare = [replace(each, progress=None) for each in (*good(), *bad())]
+    clock = ConstructedModel("by_time")
+    for heads, check in ((["progress"], "correlation"), (["contrastive"], "direction")):
+        found = run_audit(clock, plan_audit(bare, heads), data_set="some", available=1)
+        assert found.decision.overall in (Overall.NOT_DECIDED, Overall.DO_NOT_TRAIN)
+        assert verdict(found, check) is Verdict.NOT_COMPUTABLE
+        assert "a clock follows too" in sentence(found, check)
 
 
 def test_without_success_labels() -> None:
@@ -54,15 +78,15 @@ def test_without_success_labels() -> None:
     assert found.decision.reasons == ("timing", "false positives")
     assert "no episode says whether it succeeded" in sentence(found, "timing")
     assert "label them with success" in found.decision.paragraph
-    # What needs no success is still reported.
-    assert verdict(found, "correlation") is Verdict.PASS
+    # What needs no success is still reported; failures are not known to be any.
+    assert verdict(found, "plateaus") is Verdict.PASS
 
 
 @pytest.mark.parametrize(
     ("episodes", "missing", "cause"),
     [
-        (good(), "false positives", "0 labelled failures with answers, and it takes 3"),
-        (bad(), "timing", "0 labelled successes with answers, and it takes 3"),
+        (good(), "false positives", "0 labelled failures with answers, and it takes 5"),
+        (bad(), "timing", "0 labelled successes with answers, and it takes 5"),
         ([*good(), *bad(2)], "false positives", "2 labelled failures"),
     ],
     ids=["successes only", "failures only", "too few failures"],
@@ -72,7 +96,7 @@ def test_one_class_only(episodes: list[RecordedEpisode], missing: str, cause: st
     assert found.decision.overall is Overall.NOT_DECIDED
     assert found.decision.reasons == (missing,)
     assert cause in found.decision.paragraph
-    assert verdict(found, "correlation") is Verdict.PASS
+    assert verdict(found, "plateaus") is Verdict.PASS
 
 
 def test_a_bad_model_is_convicted_on_one_class_too() -> None:

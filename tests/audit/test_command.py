@@ -18,6 +18,7 @@ from tests.audit.builders import LINEAR
 from tests.audit.conftest import HELD_OUT
 
 FAILED = [0.0, 0.2, 0.4, 0.6, 0.5, 0.3, 0.1]
+NEAR = [0.0, 0.2, 0.5, 0.8, 0.9, 0.9, 0.85]
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +51,11 @@ def write(root: Path, name: str, progress: list[float], *, success: bool | None,
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     root = tmp_path / "data"
-    for number in range(8):
+    for number in range(16):
         task = ("lift", "push")[number % 2]
         write(root, f"good{number}", list(LINEAR), success=True, task=task)
-        write(root, f"bad{number}", FAILED, success=False, task=task)
+        lost = (FAILED, NEAR)[number // 2 % 2]
+        write(root, f"bad{number}", lost, success=False, task=task)
     return root
 
 
@@ -64,6 +66,7 @@ def data(tmp_path: Path) -> Path:
         ("early_then_flat", 3, "DO NOT TRAIN"),
         ("uncorrelated", 3, "DO NOT TRAIN"),
         ("all_yes", 3, "DO NOT TRAIN"),
+        ("by_time", 3, "DO NOT TRAIN"),
     ],
 )
 def test_the_exit_status_is_the_verdict(data: Path, model: str, status: int, words: str) -> None:
@@ -73,7 +76,7 @@ def test_the_exit_status_is_the_verdict(data: Path, model: str, status: int, wor
 
 
 def test_late_and_gradual_on_the_held_out_episodes() -> None:
-    result = run(HELD_OUT, "--constructed", "late_and_gradual", "--episodes", 30, "--probes", 4)
+    result = run(HELD_OUT, "--constructed", "late_and_gradual", "--episodes", 60, "--probes", 4)
     assert result.exit_code == 0, result.output
     assert "TRAIN WITH CARE" in result.output
     assert "longer horizon" in " ".join(result.output.split())
@@ -127,6 +130,7 @@ def test_heads_and_words_are_chosen(data: Path, tmp_path: Path) -> None:
         (("nowhere", "--constructed", "oracle"), "nowhere"),
         ((HELD_OUT, "--constructed", "clip"), "clip"),
         ((HELD_OUT, "--head", "tri"), "tri"),
+        ((HELD_OUT, "--server", "ftp://host:1"), "the scheme must be grpc"),
         ((HELD_OUT, "--paraphrase", "Do it."), "write {task}"),
         ((HELD_OUT, "--thresholds", "nowhere.yaml"), "nowhere.yaml"),
         ((HELD_OUT, "--json", "no/such/folder/a.json"), "no/such/folder"),

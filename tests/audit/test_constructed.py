@@ -49,7 +49,7 @@ def test_uncorrelated_is_convicted(plan: Plan, seed: int) -> None:
 def test_late_and_gradual_is_acquitted_with_its_lag_stated(plan: Plan, seed: int) -> None:
     audit = audited(plan, "late_and_gradual", seed)
     assert audit.decision.overall is Overall.WITH_CARE
-    assert "timing" in audit.decision.reasons
+    assert audit.decision.reasons == ("timing",)
     timing = finding(audit, "timing")
     assert timing.verdict is Verdict.WARN
     assert value(timing, "timing.lag") > 0.05
@@ -72,6 +72,14 @@ def test_a_completion_that_always_says_yes_is_convicted(plan: Plan, seed: int) -
     assert {"timing", "false positives", "calibration"} <= set(audit.decision.reasons)
     assert finding(audit, "wrong task").verdict is Verdict.WARN
     assert finding(audit, "correlation").verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_going_by_time_is_convicted_although_success_is_seen(plan: Plan, seed: int) -> None:
+    audit = audited(plan, "by_time", seed)
+    assert audit.decision.overall is Overall.DO_NOT_TRAIN
+    assert {"false positives", "correlation", "direction"} <= set(audit.decision.reasons)
+    assert finding(audit, "timing").verdict is Verdict.PASS
 
 
 def test_equal_seeds_give_equal_answers(plan: Plan) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lrm_server.audit.checks import calibration, consistency, false_positives, sensitivity, words
@@ -23,14 +25,14 @@ def ends(*scores: float, truth: float = 0.5):  # type: ignore[no-untyped-def]
 
 def test_calibration_by_hand() -> None:
     # Two bins: five frames at 0.05 of which none is done, five at 0.85 of which all are.
-    traces = [trace(f"s{n}", completion=[0.05] * 5 + [0.85] * 5, done_at=5) for n in range(3)]
+    traces = [trace(f"s{n}", completion=[0.05] * 5 + [0.85] * 5, done_at=5) for n in range(6)]
     found = calibration.check(evidence(*traces), SHIPPED)
     assert value(found, "calibration.ece") == pytest.approx(0.5 * 0.05 + 0.5 * 0.15)
     assert found.verdict is Verdict.PASS
 
 
 def test_confident_nonsense_is_not_calibrated() -> None:
-    traces = [trace(f"s{n}", completion=[0.9] * 10, done_at=8) for n in range(3)]
+    traces = [trace(f"s{n}", completion=[0.9] * 10, done_at=8) for n in range(6)]
     found = calibration.check(evidence(*traces), SHIPPED)
     assert value(found, "calibration.ece") == pytest.approx(0.7)
     assert found.verdict is Verdict.FAIL
@@ -38,35 +40,63 @@ def test_confident_nonsense_is_not_calibrated() -> None:
 
 
 def test_false_positives_of_all_failures() -> None:
-    found = false_positives.check(evidence(*ends(0.9, 0.9, 0.1, 0.1, 0.1, 0.1)), SHIPPED)
+    found = false_positives.check(evidence(*ends(*[0.9, 0.9, 0.1, 0.1, 0.1, 0.1] * 6)), SHIPPED)
     assert value(found, "false_positives.all") == pytest.approx(2 / 6)
     assert found.verdict is Verdict.FAIL
-    assert [row[0] for row in found.details[0].rows] == ["f0", "f1"]
+    assert [row[0] for row in found.details[0].rows][:3] == ["f0", "f1", "f6"]
     assert "Left out: 0 failures that end at a true progress of 0.8" in found.sentence
 
 
 def test_false_positives_near_the_goal_convict_alone() -> None:
-    near = ends(0.9, 0.9, 0.1, truth=0.85)
-    far = [*ends(*[0.1] * 9)]
+    near = ends(*[0.9] * 6, truth=0.85)
+    far = ends(*[0.1] * 44)
     found = false_positives.check(evidence(*near, *far), SHIPPED)
-    assert verdicts(found) == {
-        "false_positives.all": Verdict.WARN,
-        "false_positives.near": Verdict.FAIL,
-    }
-    assert value(found, "false_positives.near") == pytest.approx(2 / 3)
+    assert verdicts(found)["false_positives.all"] is Verdict.WARN
+    assert verdicts(found)["false_positives.near"] is Verdict.FAIL
+    assert value(found, "false_positives.near") == 1
 
 
 def test_no_false_positives_pass_with_an_interval_that_says_how_few_were_seen() -> None:
-    found = false_positives.check(evidence(*ends(*[0.1] * 10)), SHIPPED)
-    assert found.verdict is Verdict.PASS
-    (measure,) = found.measures
-    # Wilson's upper end for none of ten: z^2 / (n + z^2).
-    assert measure.figure.high == pytest.approx(3.8415 / 13.8415, abs=1e-4)
+    found = false_positives.check(evidence(*ends(*[0.1] * 12)), SHIPPED)
+    assert set(verdicts(found).values()) == {Verdict.PASS}
+    # Wilson's upper end for none of twelve: z^2 / (n + z^2).
+    assert found.measures[0].figure.high == pytest.approx(3.8415 / 15.8415, abs=1e-4)
 
 
 def test_only_the_end_of_a_failure_counts() -> None:
-    on_the_way = [trace(f"f{n}", completion=[0.9, 0.9, 0.1], success=False) for n in range(3)]
-    assert value(false_positives.check(evidence(*on_the_way), SHIPPED), "false_positives.all") == 0
+    on_the_way = [trace(f"f{n}", completion=[0.9, 0.9, 0.1], success=False) for n in range(12)]
+    found = false_positives.check(evidence(*on_the_way), SHIPPED)
+    assert value(found, "false_positives.all") == 0
+    # But every frame is a reward.
+    assert value(found, "false_positives.frames") == pytest.approx(2 / 3)
+    assert verdicts(found)["false_positives.frames"] is Verdict.FAIL
+
+
+def test_progress_is_held_to_the_same_beside_completion() -> None:
+    """Completion is right throughout; progress says 1.0 at the end of failures."""
+    ended = {"completion": [0.1, 0.1], "progress": [0.2, 1.0], "success": False}
+    lost = [trace(f"f{n}", truth=[0.1, 0.5], **ended) for n in range(12)]
+    found = false_positives.check(evidence(*lost), SHIPPED)
+    assert verdicts(found)["false_positives.all"] is Verdict.PASS
+    assert verdicts(found)["false_positives.progress"] is Verdict.FAIL
+    # What is done but for a rounding is not said too early to be.
+    close = [trace(f"f{n}", truth=[0.1, 0.97], **ended) for n in range(12)]
+    assert "false_positives.progress" not in verdicts(
+        false_positives.check(evidence(*close), SHIPPED)
+    )
+
+
+def test_failures_that_end_with_more_progress_than_successes() -> None:
+    won = [trace(f"s{n}", completion=[0.1, 0.9], progress=[0.3, 0.8], done_at=1) for n in range(20)]
+    lost = [
+        trace(f"f{n}", completion=[0.1, 0.1], progress=[0.5, 0.9], success=False) for n in range(20)
+    ]
+    found = false_positives.check(evidence(*won, *lost), SHIPPED)
+    assert value(found, "false_positives.ranking") == 0
+    assert verdicts(found)["false_positives.ranking"] is Verdict.FAIL
+    other = [replace(t, task="push") for t in lost]
+    found = false_positives.check(evidence(*won, *other), SHIPPED)
+    assert "false_positives.ranking" not in verdicts(found)
 
 
 def test_false_positives_need_failures() -> None:
@@ -76,12 +106,14 @@ def test_false_positives_need_failures() -> None:
 
 
 def test_contradictions_between_the_orders() -> None:
-    pairs = [pair(f"e{n}", 0.9, 0.1) for n in range(6)] + [pair(f"e{n}", 0.9, 0.8) for n in (6, 7)]
+    pairs = [pair(f"e{n}", 0.9, 0.1) for n in range(30)] + [
+        pair(f"e{n}", 0.9, 0.8) for n in range(30, 40)
+    ]
     found = consistency.check_swap(evidence(pairs=tuple(pairs)), SHIPPED)
-    assert value(found, "swap.contradictory") == pytest.approx(2 / 8)
+    assert value(found, "swap.contradictory") == pytest.approx(10 / 40)
     assert verdicts(found)["swap.contradictory"] is Verdict.WARN
-    # The second place draws 0.35 beyond one half in two of eight pairs.
-    assert value(found, "swap.position_bias") == pytest.approx(2 * 0.35 / 8)
+    # The second place draws 0.35 beyond one half in ten of forty pairs.
+    assert value(found, "swap.position_bias") == pytest.approx(10 * 0.35 / 40)
     assert "second (current) place" in found.sentence
 
 
@@ -95,7 +127,7 @@ def test_a_model_that_looks_at_the_place_alone_is_convicted() -> None:
 
 
 def test_consistent_pairs_pass() -> None:
-    pairs = tuple(pair(f"e{n}", 0.8, 0.2) for n in range(5))
+    pairs = tuple(pair(f"e{n}", 0.8, 0.2) for n in range(12))
     assert consistency.check_swap(evidence(pairs=pairs), SHIPPED).verdict is Verdict.PASS
 
 
@@ -219,3 +251,25 @@ def test_a_wrong_task_fools_only_where_the_right_one_convinced() -> None:
 def test_a_wrong_task_needs_another_task() -> None:
     with pytest.raises(NotComputableError, match="--wrong-task"):
         words.check_wrong_task(evidence(), SHIPPED)
+
+
+def test_the_other_task_is_named() -> None:
+    wrong = [
+        replace(changed(f"e{n}", "completion", 0.9, 0.9), task="push the ball") for n in (1, 2)
+    ]
+    found = words.check_wrong_task(evidence(wrong_tasks=tuple(wrong)), SHIPPED)
+    assert "'push the ball' (2 of 2 times)" in found.sentence
+    assert found.details[0].rows[0] == ("push the ball", "completion", "e1")
+
+
+def test_a_readout_that_is_not_answered_does_not_agree() -> None:
+    silent = Answer(error="answer_unparsable: prose")
+    compared = (
+        *(Comparison(f"a{n}", "progress", said(0.5), said(0.5)) for n in range(3)),
+        Comparison("b", "progress", said(0.5), silent),
+    )
+    found = consistency.check_readouts(
+        evidence(readouts={"likelihood and generate": compared}), SHIPPED
+    )
+    assert value(found, "readouts.agreement") == pytest.approx(3 / 4)
+    assert "3 of 4 questions were answered by both" in found.sentence

@@ -42,13 +42,13 @@ def test_stages_of_a_tenth_are_no_plateau() -> None:
 def test_early_then_flat_is_convicted_and_a_right_model_is_not() -> None:
     flat = [min(t / 0.4, 1.0) for t in LINEAR]
     found = plateaus.check(
-        evidence(*(trace(f"e{n}", truth=LINEAR, progress=flat) for n in range(3))), SHIPPED
+        evidence(*(trace(f"e{n}", truth=LINEAR, progress=flat) for n in range(6))), SHIPPED
     )
     assert value(found, "plateau.flat") == pytest.approx(0.6)
     assert value(found, "plateau.saturation") == pytest.approx(0.4)
     assert set(verdicts(found).values()) == {Verdict.FAIL}
     right = plateaus.check(
-        evidence(*(trace(f"e{n}", truth=LINEAR, progress=LINEAR) for n in range(3))), SHIPPED
+        evidence(*(trace(f"e{n}", truth=LINEAR, progress=LINEAR) for n in range(6))), SHIPPED
     )
     assert right.verdict is Verdict.PASS
 
@@ -56,7 +56,7 @@ def test_early_then_flat_is_convicted_and_a_right_model_is_not() -> None:
 def test_what_falls_back_after_its_best_is_judged_on_the_way_up() -> None:
     truth = [0.1, 0.3, 0.5, 0.7, 0.9, 0.1, 0.1, 0.1, 0.1]
     answered = [0.1, 0.3, 0.5, 0.7, 0.9, 0.9, 0.9, 0.9, 0.9]
-    traces = [trace(f"e{n}", truth=truth, progress=answered, success=False) for n in range(3)]
+    traces = [trace(f"e{n}", truth=truth, progress=answered, success=False) for n in range(6)]
     assert value(plateaus.check(evidence(*traces), SHIPPED), "plateau.flat") == 0
 
 

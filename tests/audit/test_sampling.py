@@ -72,3 +72,14 @@ def test_probes_hold_last_frames_of_successes_and_failures() -> None:
     assert len({number for number, _ in probes}) == 6
     last = [cases[number].truth.success for number, place in probes if place == 10]
     assert sorted(last, key=bool) == [False] * 3 + [True] * 3
+
+
+def test_up_to_half_of_the_pairs_are_falls_the_deepest_first() -> None:
+    (case,) = choose_cases(
+        [episode(progress=[0.0, 0.2, 0.8, 0.6, 0.1, 0.1], success=False)], Budget()
+    )
+    pairs = choose_pairs(case, 4, 0.1, np.random.default_rng(0))
+    # From the peak to the end, which is as low as the frame before and later.
+    assert pairs[:2] == [(2, 5), (2, 4)]
+    (rising,) = choose_cases([episode()], Budget())
+    assert len(choose_pairs(rising, 4, 0.1, np.random.default_rng(0))) == 4

@@ -10,6 +10,7 @@ import jsonschema
 from typer.testing import CliRunner
 
 from lrm_server.audit.report import schema
+from lrm_server.audit.verdict import EXIT_STATUS, Overall
 from lrm_server.cli import app
 from tests.conftest import LiveServer
 
@@ -25,13 +26,14 @@ def test_the_embedded_checkpoint_is_audited_end_to_end(
         app,
         ["audit", str(DEMO), "--server", live_server.grpc, *budget, "--json", str(report)],
     )
-    assert result.exit_code == 0, result.output
+    # So few episodes acquit nobody for certain; none of the checks may convict.
+    assert result.exit_code in (0, EXIT_STATUS[Overall.NOT_DECIDED]), result.output
     content = json.loads(report.read_text())
     jsonschema.validate(content, schema())
     assert content["model"].startswith("lrm-embedded")
     assert content["asked"]["failed"] == 0
     by_name = {check["check"]: check for check in content["checks"]}
-    assert {check["verdict"] for check in by_name.values()} <= {"pass", "warn"}
+    assert {check["verdict"] for check in by_name.values()} <= {"pass", "warn", "not computable"}
     edits = {row[0]: row[1] for row in by_name["sensitivity"]["details"][0]["rows"]}
     assert len(edits) == 8
     assert all(change > 0 for change in edits.values())

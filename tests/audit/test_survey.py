@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from lrm_client import Readout
 from lrm_server.audit.audit import plan_audit
 from lrm_server.audit.constructed import ConstructedModel
+from lrm_server.audit.plan import PATCH_PLACES
 from lrm_server.audit.sampling import Budget
 from lrm_server.audit.survey import BATCH, arrange, ask_all
 from lrm_server.audit.wording import Wording
@@ -125,12 +126,31 @@ def test_refused_readouts_do_not_count_as_failed_questions() -> None:
         def ask(self, questions: Sequence[Question]) -> list[Answer]:
             answers = super().ask(questions)
             return [
-                Answer(error="answer_unparsable: prose") if q.readout is Readout.GENERATE else a
+                Answer(error="invalid_argument: no such readout")
+                if q.readout is Readout.GENERATE
+                else a
                 for q, a in zip(questions, answers, strict=True)
             ]
 
     plan = plan_audit(EPISODES)
     evidence = arrange(plan, ask_all(Answering("oracle"), plan))
     assert evidence.failures.failed == 0
-    assert evidence.readout_errors["progress, generate"] == "answer_unparsable: prose"
+    assert evidence.readout_errors["progress, generate"] == "invalid_argument: no such readout"
     assert list(evidence.readouts) == ["likelihood and reason_then_read"]
+
+
+def test_a_head_is_shown_the_frames_that_it_looks_at() -> None:
+    plan = plan_audit(EPISODES, ["progress"], roles={"progress": {"current"}})
+    assert {question.initial for question in plan.questions.values()} == {None}
+
+
+def test_each_head_and_kind_of_frame_meets_every_place_of_the_patch() -> None:
+    many = [episode(f"{end}{n}", success=end) for end in (True, False) for n in range(10)]
+    plan = plan_audit(many)
+    seen: dict[tuple[str, bool], set[int]] = defaultdict(set)
+    for key, question in plan.questions.items():
+        if key[:2] == ("edit", "occlusion"):
+            last = question.current == len(question.episode.frames) - 1
+            seen[question.head, last].add(id(question.edit))
+    for kind in (("progress", True), ("progress", False), ("completion", True)):
+        assert len(seen[kind]) == PATCH_PLACES

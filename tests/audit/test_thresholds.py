@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lrm_server.audit.findings import NotComputableError, Verdict, measure, worst
+from lrm_server.audit.findings import Verdict, measure, worst
 from lrm_server.audit.thresholds import ThresholdsError, default_thresholds, read_thresholds
 from lrm_server.evaluation.metrics.result import Metric
 
@@ -62,9 +62,11 @@ def test_a_file_that_cannot_be_used_says_where(tmp_path: Path, text: str, cause:
         overridden(tmp_path, text)
 
 
-def judged(name: str, number: float, low: float | None = None) -> Verdict:
-    high = None if low is None else 1.0
-    return measure(default_thresholds(), name, "", Metric(name, number, low, high)).verdict
+def judged(
+    name: str, number: float, low: float | None = None, high: float = 1.0, count: int = 40
+) -> Verdict:
+    figure = Metric(name, number, low, None if low is None else high, count=count)
+    return measure(default_thresholds(), name, "", figure).verdict
 
 
 def test_figures_are_held_to_their_side() -> None:
@@ -84,8 +86,30 @@ def test_intervals_are_judged_by_their_end() -> None:
 
 
 def test_a_good_figure_with_a_bad_interval_is_too_little_evidence() -> None:
-    with pytest.raises(NotComputableError, match=r"0\.90 may be 0\.40"):
-        judged("direction.accuracy", 0.9, low=0.4)
+    assert judged("direction.accuracy", 0.9, low=0.4) is Verdict.NOT_COMPUTABLE
+
+
+def test_few_episodes_decide_where_the_interval_stays_on_one_side_of_the_limit() -> None:
+    def verdict(number: float, low: float, high: float, count: int) -> Verdict:
+        return judged("false_positives.all", number, low, high, count)
+
+    # None and one of three, all of five, none of twelve: Wilson's intervals.
+    assert verdict(0.0, 0.0, 0.56, 3) is Verdict.NOT_COMPUTABLE
+    assert verdict(1 / 3, 0.06, 0.79, 3) is Verdict.NOT_COMPUTABLE
+    assert verdict(1.0, 0.57, 1.0, 5) is Verdict.FAIL
+    assert verdict(0.0, 0.0, 0.24, 12) is Verdict.PASS
+    # Many decide by the figure, and pass with a warning at best.
+    assert verdict(0.28, 0.16, 0.44, 40) is Verdict.FAIL
+    assert verdict(0.10, 0.04, 0.26, 40) is Verdict.WARN
+
+
+def test_it_is_said_how_many_episodes_it_takes() -> None:
+    figure = Metric("x", 0.0, 0.0, 0.32, count=8)
+    found = measure(default_thresholds(), "false_positives.all", "", figure)
+    assert found.why == (
+        "0.00 may be 0.00 to 0.32 over 8 episodes, and the limit is 0.25: "
+        "too few to tell, it takes about 14"
+    )
 
 
 def test_the_worst_verdict() -> None:

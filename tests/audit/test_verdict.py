@@ -6,8 +6,9 @@ import pytest
 
 from lrm_server.audit.checks import CHECKS
 from lrm_server.audit.evidence import Failures
-from lrm_server.audit.findings import Finding, Verdict
+from lrm_server.audit.findings import Finding, Measure, Verdict
 from lrm_server.audit.verdict import EXIT_STATUS, Decision, Overall, decide
+from lrm_server.evaluation.metrics.result import Metric
 from tests.audit.builders import HEADS, SHIPPED, evidence
 
 
@@ -67,6 +68,22 @@ def test_nobody_is_acquitted_without_an_essential_check(check: str) -> None:
 
 def test_a_missing_check_beside_them_does_not_stop_a_verdict() -> None:
     assert decided({"readouts": Verdict.NOT_COMPUTABLE}).overall is Overall.TRAIN
+
+
+def test_what_few_episodes_leave_open_is_a_reason_for_care() -> None:
+    measure = Measure(
+        "swap.contradictory",
+        "",
+        "",
+        Metric("x", 0.1),
+        SHIPPED.measures["swap.contradictory"],
+        Verdict.NOT_COMPUTABLE,
+        "too few",
+    )
+    left_open = Finding("swap", "", Verdict.NOT_COMPUTABLE, "Open.", measures=(measure,))
+    found = decide([left_open], evidence(), SHIPPED)
+    assert found.overall is Overall.WITH_CARE
+    assert found.reasons == ("swap",)
 
 
 def test_what_is_essential_depends_on_the_heads() -> None:

@@ -10,6 +10,7 @@ import pytest
 from lrm_server.audit.wording import Wording, WordingError, read_wording
 
 TASKS = ["Lift the peg.", "Push the cube."]
+UNGROUPED = {task: {""} for task in TASKS}
 
 
 def test_templates_where_nothing_is_given() -> None:
@@ -60,5 +61,14 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, content: str, cause: str) ->
 
 def test_wrong_tasks_are_those_of_others_and_those_given() -> None:
     wording = read_wording([], ["Sweep the table."], TASKS)
-    assert wording.others(TASKS[0], TASKS) == [TASKS[1], "Sweep the table."]
-    assert Wording().others(TASKS[0], [TASKS[0]] * 4) == []
+    assert wording.others(TASKS[0], UNGROUPED) == [TASKS[1], "Sweep the table."]
+    assert Wording().others(TASKS[0], {TASKS[0]: {""}}) == []
+
+
+def test_the_same_task_in_other_words_is_not_a_wrong_one() -> None:
+    spelt = {**UNGROUPED, "lift the peg": {""}}
+    assert Wording().others(TASKS[0], spelt) == [TASKS[1]]
+    given = Wording(paraphrases={"Raise it.": (TASKS[0],)}, wrong=("Raise it.",))
+    assert given.others(TASKS[0], {**UNGROUPED, "Raise it.": {""}}) == [TASKS[1]]
+    grouped = {TASKS[0]: {"peg"}, "Hoist the rod.": {"peg"}, TASKS[1]: {"cube"}}
+    assert Wording().others(TASKS[0], grouped) == [TASKS[1]]

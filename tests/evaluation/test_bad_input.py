@@ -76,11 +76,14 @@ SUCCESS = {
 
 
 def test_without_success_labels_what_needs_them_says_so() -> None:
-    found = reasons(evaluated(without(success=None)))
+    found = reasons(evaluated(without(success=None, done=None)))
     missing = {key for key, why in found.items() if "a success label" in why}
     assert missing == SUCCESS
     assert "progress.mae" not in found
-    assert "completion.accuracy" not in found
+
+
+def test_what_the_last_frame_says_is_the_episodes_success() -> None:
+    assert figures(evaluated(without(success=None))) == figures(evaluated(GOOD))
 
 
 def test_without_progress_labels_what_needs_them_says_so() -> None:
@@ -133,9 +136,45 @@ def test_a_frame_that_is_missing_costs_its_own_questions() -> None:
     assert len(found.failures) == 4
     assert all(failure.unreadable for failure in found.failures)
     assert figures(found)["progress.mae"].count == 15
+    assert "1 of 4 episodes lack answers, 1 in all" in figures(found)["progress.mae"].note
     # Its running sum is broken, so it has no order.
     assert figures(found)["contrastive.kendall_tau"].count == 3
     assert "cannot be read" in render_page(found, {})
+
+
+def test_episodes_that_an_answer_is_missing_from_are_counted() -> None:
+    episodes = [episode(name) for name in "abcdefghijkl"]
+
+    def loses_the_last(question: Question) -> Answer:
+        last = question.previous is not None and question.current == 4
+        lost = last and question.episode.id != "a"
+        return Answer(error="unavailable: gone") if lost else truthful(question)
+
+    found = figures(evaluated(episodes, ScriptedModel(loses_the_last)))
+    left_out = "11 of 12 episodes left out: an answer is missing"
+    for key in ("contrastive.kendall_tau", "contrastive.spearman", "direction.monotonicity"):
+        assert found[key].value == pytest.approx(1)
+        assert left_out in found[key].note, key
+    assert "11 of 12 episodes lack answers, 11 in all" in found["direction.consecutive"].note
+    assert "11 of 12 episodes lack answers" in found["open_loop.trajectory:contrastive"].note
+
+
+def test_episodes_that_are_not_meant_are_not_called_missing() -> None:
+    found = figures(evaluated([*GOOD, episode("e", [1.0])]))
+    for key in ("direction.monotonicity", "robometer.voc_pearson", "open_loop.roc_auc:progress"):
+        assert "answer" not in found[key].note, key
+
+
+def test_lost_answers_are_counted_in_the_group_that_they_are_of() -> None:
+    pushing = [replace(each, group="pushing") for each in GOOD[2:]]
+
+    def loses_one(question: Question) -> Answer:
+        lost = question.head == "progress" and question.current == 2 and question.episode.id == "a"
+        return Answer(error="unavailable: gone") if lost else truthful(question)
+
+    found = figures(evaluated([*GOOD[:2], *pushing], ScriptedModel(loses_one)))
+    assert "1 of 2 episodes lack answers, 1 in all" in found["card.mae:lifting"].note
+    assert found["card.mae:pushing"].note == ""
 
 
 def test_episodes_of_one_frame_have_completion_and_nothing_over_time() -> None:
@@ -170,7 +209,7 @@ def test_where_every_question_failed_nothing_is_reported() -> None:
 @pytest.mark.parametrize(
     "episodes",
     [
-        without(success=None),
+        without(success=None, done=None),
         GOOD[:1],
         [episode("a", [1.0])],
         [replace(episode("a"), success=None, done=None, progress=None)],

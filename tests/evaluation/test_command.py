@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from lrm_client import Unavailable, __version__
 from lrm_client.wire import reward_pb2 as pb
 from lrm_server.cli import app
 from lrm_server.evaluation.asking import Question, ServedModel
@@ -69,11 +70,52 @@ def test_tables_a_report_figures_and_answers(
     assert "</html>" in (out / "report.html").read_text("utf-8")
     content = json.loads((out / "figures.json").read_text("utf-8"))
     assert content["models"][0]["questions"] == QUESTIONS == asked(scripted)
+    assert content["models"][0]["server"]
+    assert content["models"][0]["readouts"]["progress"] == "likelihood"
+    assert len(content["data_sets"][0]["digest"]) == 64
+    assert content["references"] == ["time alone", "at random", "oracle"]
     progress = next(t for t in content["tables"] if t["section"] == "progress")
     mae = next(row for row in progress["rows"] if row["key"] == "mae")
     # 0.5 to everything: successes are off by 0.25, 0, 0.25, 0.5, the failure by 0.3, 0.1, 0.3, 0.4.
     assert mae["models"]["lrm-tiny, likelihood"]["value"] == pytest.approx(3.1 / 12)
     assert len(list(out.rglob("part-*.parquet"))) == 3
+
+
+def test_figures_say_with_which_options_they_can_be_had_again(
+    data: Path, server: str, scripted: ScriptedCore
+) -> None:
+    arguments = ("--heads", "progress", "--readouts", "default,generate", "--every", "2")
+    evaluate(data, server, *arguments, "--resamples", "100", "--seed", "7")
+    content = json.loads((data.parent / "out" / "figures.json").read_text("utf-8"))
+    assert content["options"] == {
+        "data_sets": [str(data)],
+        "checkpoints": [],
+        "servers": [server],
+        "heads": ["progress"],
+        "readouts": ["default", "generate"],
+        "every": 2,
+        "camera": None,
+        "resamples": 100,
+        "seed": 7,
+    }
+    assert content["intervals"]["level"] == 0.95
+    assert content["lrm"] == __version__
+
+
+def test_each_model_is_told_of_by_its_own_words(
+    data: Path, server: str, scripted: ScriptedCore
+) -> None:
+    whole = scripted._ListModels
+
+    def described(request: pb.ListModelsRequest) -> pb.ListModelsResponse:
+        response = whole(request)
+        response.models[0].description = "trained on [tea]"
+        return response
+
+    scripted._ListModels = described  # type: ignore[method-assign]
+    said = evaluate(data, server).stdout
+    assert "lrm-tiny: trained on [tea]" in said
+    assert "embedded" not in said
 
 
 def test_a_second_run_asks_nothing(data: Path, server: str, scripted: ScriptedCore) -> None:
@@ -168,6 +210,7 @@ def test_heads_readouts_and_frames_can_be_chosen(
         (("--readouts", ","), "--readouts"),
         (("--resamples", "5"), "--resamples"),
         (("--camera", "front"), "front"),
+        (("--server", "ftp://host"), "ftp"),
         (("--allow-failures", "2"), "allow-failures"),
     ],
 )
@@ -203,6 +246,43 @@ def test_without_a_server_it_says_how_to_start_one(data: Path) -> None:
     assert result.exit_code == 1
     assert "--checkpoint" in result.stderr
     assert "Traceback" not in result.stderr
+    assert "is kept" not in result.stderr
+
+
+def test_a_server_that_serves_no_head_of_ours_is_named_and_nothing_is_kept(
+    data: Path, server: str, core: ScriptedCore
+) -> None:
+    result = evaluate(data, server, "--heads", "contrastive")
+    assert result.exit_code == 1
+    assert "serves none of contrastive" in result.stderr
+    assert "is kept" not in result.stderr
+
+
+def test_when_the_server_goes_away_what_was_answered_is_kept(
+    data: Path, server: str, scripted: ScriptedCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ServedModel.ask
+    batches = iter([False, True])
+
+    def gone(self: ServedModel, questions: Sequence[Question]) -> list:
+        if next(batches):
+            raise Unavailable("gone")
+        return ask(self, questions)
+
+    monkeypatch.setattr(ServedModel, "ask", gone)
+    result = evaluate(data, server, "--batch", "10")
+    assert result.exit_code == 1
+    assert f"What was answered is kept in {data.parent / 'out'}" in result.stderr.replace("\n", "")
+
+
+def test_a_fault_of_our_own_is_not_passed_off_as_the_users(
+    data: Path, server: str, scripted: ScriptedCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ServedModel, questions: Sequence[Question]) -> list:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(ServedModel, "ask", broken)
+    assert isinstance(evaluate(data, server).exception, ValueError)
 
 
 def test_ctrl_c_keeps_what_was_answered(

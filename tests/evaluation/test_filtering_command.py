@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
@@ -14,23 +16,22 @@ from typer.testing import CliRunner, Result
 from lrm_client.wire import reward_pb2 as pb
 from lrm_server.cli import app
 from lrm_server.recordings.data_set import open_data_set
-from lrm_server.recordings.episode import RecordedEpisode
+from lrm_server.recordings.episode import RecordedEpisode, RecordingError
 from lrm_server.recordings.folders import write_folders
-from lrm_server.recordings.lerobot.writing import write_lerobot
+from lrm_server.recordings.pixels import as_pixels
 from tests.client.scripted import Asked, ScriptedCore, problem
 from tests.client.scripted_grpc import serve_grpc
 
 FRAMES = 4
+DATA = "data/chunk-000/file-000.parquet"
+WRIST = "observation.images.wrist"
 
 
 def level_of(asked: Asked) -> int:
-    """The grey level of the frame that is judged."""
-    from io import BytesIO
-
-    from PIL import Image
-
-    with Image.open(BytesIO(asked.frame)) as image:
-        return int(np.asarray(image.convert("L")).mean())
+    """The grey level of the frame that is judged: a PNG file, or a video's pixels as they are."""
+    if not asked.frame.startswith(b"\x89PNG"):
+        return int(np.frombuffer(asked.frame, np.uint8).mean())
+    return int(as_pixels(asked.frame).mean())
 
 
 def episode(name: str, level: int, success: bool | None) -> RecordedEpisode:
@@ -84,6 +85,13 @@ def server(core: ScriptedCore, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 def data(tmp_path: Path) -> Path:
     write_folders(EPISODES, tmp_path / "data")
     return tmp_path / "data"
+
+
+@pytest.fixture
+def lerobots(tmp_path: Path) -> Path:
+    """Two cameras; at its end, the first of three episodes is darker than the others."""
+    written = Path(__file__).parents[1] / "recordings/lerobot_v30"
+    return Path(shutil.copytree(written, tmp_path / "data"))
 
 
 def run(data: Path, server: str, *arguments: str) -> tuple[Result, Path]:
@@ -188,15 +196,55 @@ def test_without_labels_there_is_no_precision(tmp_path: Path, server: str) -> No
     assert len(open_data_set(out)) == 1
 
 
-def test_a_lerobot_data_set_stays_one(tmp_path: Path, server: str) -> None:
-    write_lerobot(EPISODES, tmp_path / "data", camera="wrist")
-    result, out = run(tmp_path / "data", server)
+def test_all_that_a_lerobot_data_set_says_is_kept(lerobots: Path, server: str) -> None:
+    result, out = run(lerobots, server, "--camera", "front", "--threshold", "0.4")
     assert result.exit_code == 0, result.output
-    kept = open_data_set(out)
-    assert kept.layout.startswith("lerobot")
-    assert kept.camera == "observation.images.wrist"
-    assert [one.id for one in kept] == ["won", "lucky"]
-    assert kept[0].columns["score.completion"][-1] == pytest.approx(1.0)
+    before, after = pq.read_table(lerobots / DATA), pq.read_table(out / DATA)
+    names = [name for name in before.column_names if name not in ("index", "episode_index")]
+    assert {"next.reward", "next.success", "next.done", WRIST} < set(names)
+    assert after.select(names).equals(before.select(names).slice(6))
+    video = "videos/observation.images.front/chunk-000/file-000.mp4"
+    assert (out / video).read_bytes() == (lerobots / video).read_bytes()
+    for camera in ("front", "wrist"):
+        kept = open_data_set(out, camera=camera)
+        assert [one.id for one in kept] == ["episode_000001", "episode_000002"]
+        assert kept[1].columns["score.completion"].tolist() == pytest.approx([0.7], abs=0.01)
+
+
+def test_an_episode_is_kept_only_with_the_frames_of_all_cameras(
+    lerobots: Path, server: str
+) -> None:
+    table = pq.read_table(lerobots / DATA)
+    place = table.schema.get_field_index(WRIST)
+    cells = table.column(place).to_pylist()
+    cells[7]["bytes"] = b"broken"
+    column = pa.array(cells, table.schema.field(place).type)
+    pq.write_table(table.set_column(place, WRIST, column), lerobots / DATA)
+    result, out = run(lerobots, server, "--camera", "front", "--threshold", "0.4")
+    assert result.exit_code == 1
+    assert "not judged: episode_000001" in result.stdout
+    assert [one.id for one in open_data_set(out, camera="wrist")] == ["episode_000002"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(RecordingError("it does not fit"), 2), (OSError(28, "No space left on device"), 1)],
+)
+def test_decisions_outlive_a_copy_that_fails(
+    data: Path, server: str, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    def fail(data_set: object, ids: object, to: Path, scores: object) -> None:
+        (to / "half").mkdir()
+        raise error
+
+    monkeypatch.setattr("lrm_server.commands.filter_run.copy_episodes", fail)
+    result, out = run(data, server)
+    assert result.exit_code == status
+    assert str(error) in result.stderr
+    assert "decisions.parquet says which" in result.stderr
+    assert pq.read_table(out / "decisions.parquet").num_rows == 4
+    assert {path.name for path in out.iterdir()} == {"decisions.parquet", "filter.json"}
+    assert {path.name for path in data.parent.iterdir()} == {"data", "kept"}
 
 
 @pytest.mark.parametrize(
@@ -215,6 +263,21 @@ def test_wrong_usage_ends_with_status_2_before_anything_is_asked(
     result, out = run(data, server, *arguments)
     assert result.exit_code == 2
     assert words in result.stderr
+    assert not core.requests
+    assert not out.exists()
+
+
+def test_ids_that_share_a_folder_are_refused_before_anything_is_asked(
+    data: Path, server: str, core: ScriptedCore
+) -> None:
+    path = data / "won/episode.json"
+    path.write_text(path.read_text().replace('"won"', '"lo/st"'))
+    (data / "lost/episode.json").write_text(
+        (data / "lost/episode.json").read_text().replace('"lost"', '"lo_st"')
+    )
+    result, out = run(data, server)
+    assert result.exit_code == 2
+    assert "'lo_st' and 'lo/st'" in result.stderr
     assert not core.requests
     assert not out.exists()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lrm_server.evaluation.plan import near_pairs, plan_questions
+from lrm_server.evaluation.plan import MOST_NEAR, near_pairs, plan_questions
 from tests.evaluation.recorded import episode
 
 
@@ -44,6 +44,20 @@ def test_near_frames_of_equal_progress_are_no_pair() -> None:
     assert (1, 2) not in near_pairs(flat)
     assert (2, 3) not in near_pairs(flat)
     assert (0, 1) in near_pairs(flat)
+
+
+def test_of_many_near_pairs_some_are_drawn_all_over_the_episode() -> None:
+    long = episode("a", np.linspace(0, 1, 500))
+    pairs = near_pairs(long)
+    assert len(pairs) == len(set(pairs)) == MOST_NEAR
+    assert pairs == near_pairs(long)
+    assert pairs != near_pairs(replace(long, id="b"))
+    # Forty stretches of some twelve frames each: none is left without a pair for long.
+    earlier = np.array([0, *(one for one, _ in pairs), 460])
+    assert np.diff(earlier).max() <= 3 * 500 / MOST_NEAR
+    for one, other in pairs:
+        assert 0.06 <= (other - one) / 499 <= 0.16
+    assert len(plan_questions(long, "contrastive")) == 499 + 2 * MOST_NEAR
 
 
 def test_a_success_extends_to_its_first_success_alone() -> None:

@@ -170,7 +170,13 @@ def test_failures_are_listed_with_their_causes() -> None:
 def test_tables_have_models_then_references_then_published_figures() -> None:
     tables = {table.section.key: table for table in evaluation().tables}
     progress = tables["progress"]
-    assert progress.models == ("first, likelihood", "second, generate", "time alone", "at random")
+    assert progress.models == (
+        "first, likelihood",
+        "second, generate",
+        "time alone",
+        "at random",
+        "oracle",
+    )
     assert [column.title for column in progress.published] == ["LRM after RL, 8B"]
     rows = {row.key: row for row in progress.rows}
     assert rows["mae"].published == ("0.302",)
@@ -190,9 +196,29 @@ def test_tables_have_models_then_references_then_published_figures() -> None:
     assert accuracy.published == ("0.855",)
 
 
+def test_printed_differences_stand_beneath_the_figures() -> None:
+    console = Console(width=130, record=True, file=io.StringIO())
+    print_tables(evaluation().tables, console)
+    (progress,) = [
+        part for part in console.export_text().split("LRM: ") if part.startswith("progress")
+    ]
+    assert re.search(r"MAE ↓ +│ +0\.\d{3}.*│ +0\.302 │", progress)
+    beneath = progress.split("less first")[1]
+    assert re.search(r"MAE ↓ +│ +0\.000", beneath)
+
+
+def test_the_page_has_the_differences() -> None:
+    words = " ".join(Page(render_page(evaluation(), {})).words)
+    assert "second, generate, less first, likelihood" in words
+    assert "Differences from first, likelihood" in words
+    alone = " ".join(Page(render_page(evaluation(names=("first",)), {})).words)
+    assert "less first" not in alone
+    assert "Differences" not in alone
+
+
 def test_only_models_that_look_have_intervals() -> None:
     progress = next(t for t in evaluation().tables if t.section.key == "progress")
-    model, _, by_time, _ = next(row.metrics for row in progress.rows if row.key == "mae")
+    model, _, by_time, *_ = next(row.metrics for row in progress.rows if row.key == "mae")
     assert model.low is not None
     assert by_time.value is not None
     assert by_time.low is None

@@ -6,17 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from lrm_client import DeadlineExceeded, InvalidRequest, Overloaded, Readout, Unavailable
 from lrm_server.evaluation.answers import SCHEMA, AnswerStore, StoreError, only_writer
 from lrm_server.evaluation.asking import Answer, Question
-from lrm_server.evaluation.identity import ModelIdentity
+from lrm_server.evaluation.identity import ModelIdentity, NotJudgeableError
 from lrm_server.evaluation.judged import EpisodeSet, JudgedModel
 from lrm_server.evaluation.scoring import Asking, Scoring, ask_bounded
 from tests.evaluation.recorded import HEADS, IDENTITY, ScriptedModel, episode, failure, truthful
@@ -163,6 +166,7 @@ def test_rows_say_what_was_asked_of_whom(tmp_path: Path) -> None:
         r for r in found if r["head"] == "contrastive" and r["episode"] == "b" and r["current"] == 3
     )
     assert row["fingerprint"] == "f1"
+    assert row["server"] == "0.1.0"
     assert row["profile"] == "d-contrastive"
     assert row["readout"] == "likelihood"
     assert row["data_set"] == "set"
@@ -173,13 +177,15 @@ def test_rows_say_what_was_asked_of_whom(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["weights", "profile", "frames", "task", "readout"],
+    ["weights", "server", "profile", "frames", "task", "readout"],
 )
 def test_another_model_frame_task_or_readout_is_asked_anew(tmp_path: Path, change: str) -> None:
     run(ScriptedModel(), tmp_path, episodes=[episode()])
     model, made, identity, asking = ScriptedModel(), episode(), IDENTITY, Asking(HEADS)
     if change == "weights":
         identity = replace(identity, fingerprint="f2")
+    elif change == "server":
+        identity = replace(identity, version="0.2.0")
     elif change == "profile":
         heads = {h: replace(head, digest="new") for h, head in identity.heads.items()}
         identity = replace(identity, heads=heads)
@@ -200,10 +206,63 @@ def test_a_default_readout_and_its_name_are_one_question(tmp_path: Path) -> None
     assert [column.count() for column in columns] == [QUESTIONS, QUESTIONS]
 
 
-def test_a_frame_is_read_once_a_run(tmp_path: Path) -> None:
-    made = episode()
-    run(ScriptedModel(), tmp_path, episodes=[made])
-    assert made.frames.reads == 5  # type: ignore[attr-defined]
+def test_answers_of_a_model_without_a_fingerprint_are_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(NotJudgeableError, match="no fingerprint of tiny"):
+        AnswerStore(tmp_path, replace(IDENTITY, fingerprint=""))
+
+
+class Counted(Sequence):
+    """Frames of which it is known how many are in memory."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.reads, self.most = count, 0, 0
+        self.alive: weakref.WeakSet[_Pixels] = weakref.WeakSet()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        frame = np.full((8, 8, 3), index, np.uint8).view(_Pixels)
+        self.alive.add(frame)
+        self.reads, self.most = self.reads + 1, max(self.most, len(self.alive))
+        return frame
+
+
+class _Pixels(np.ndarray):
+    __hash__ = object.__hash__
+
+
+class Reading(ScriptedModel):
+    """Reads the frames of a batch, each once, as a client does."""
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        wanted = {
+            (id(q.episode), at): q.episode
+            for q in questions
+            for at in (q.previous, q.current, q.initial)
+            if at is not None
+        }
+        shown = [made.frames[at] for (_, at), made in wanted.items()]
+        assert shown
+        return super().ask(questions)
+
+
+def test_only_the_frames_of_a_batch_are_in_memory(tmp_path: Path) -> None:
+    count = 60
+    made = episode("a", np.linspace(0, 1, count).tolist())
+    frames = Counted(count)
+    asking = Asking(HEADS, batch=12)
+    model = Reading()
+    run(model, tmp_path, episodes=[replace(made, frames=frames)], asking=asking)
+    # A question shows two frames at most.
+    assert frames.most <= 2 * asking.batch
+    # Once for the digest, and little more than once to be asked.
+    assert frames.reads < 4 * count
+    frames.most = 0
+    run(model, tmp_path, episodes=[replace(made, frames=frames)], asking=asking)
+    assert frames.most == 1
 
 
 def test_a_head_that_is_not_served_is_left_out(tmp_path: Path) -> None:

@@ -124,6 +124,18 @@ FRAME = {"file": "0.png"}
         ({"task": "Wave.", "frames": [FRAME], "columns": {"a": ["b"]}}, "columns.a"),
         ({"task": "Wave.", "frames": [FRAME], "columns": {"a": [[1], [1, 2]]}}, "columns.a"),
         ({"task": "Wave.", "frames": [FRAME], "columns": {"a": [1, 2]}}, "'a'"),
+        (
+            {"task": "Wave.", "frames": [FRAME], "columns": {"a": [1]}, "dtypes": {"a": "O"}},
+            "dtype",
+        ),
+        (
+            {"task": "Wave.", "frames": [FRAME], "columns": {"a": [300]}, "dtypes": {"a": "uint8"}},
+            "columns.a has numbers that are no uint8",
+        ),
+        (
+            {"task": "Wave.", "frames": [FRAME], "columns": {"a": [None]}, "dtypes": {"a": "int8"}},
+            "columns.a has gaps",
+        ),
     ],
 )
 def test_a_wrong_episode_json_names_the_field(root: Path, content: object, named: str) -> None:
@@ -209,5 +221,15 @@ def test_ids_become_names_of_folders(tmp_path: Path) -> None:
 
 def test_a_reward_that_is_no_number_is_not_written(tmp_path: Path) -> None:
     bad = episode("bad", 2, rewards=np.array([0.0, np.nan]))
-    with pytest.raises(RecordingError, match=r"'bad'.*reward"):
+    with pytest.raises(RecordingError, match=r"'bad' of Push-v1: step 5: reward"):
         write_folders([bad], tmp_path / "set")
+    assert not (tmp_path / "set/bad").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8", "int32", "bool"])
+def test_columns_keep_their_types(tmp_path: Path, dtype: str) -> None:
+    values = np.array([[0, 1], [1, 0], [1, 1]]).astype(dtype)
+    write_folders([episode("a", 3, columns={"action": values})], tmp_path / "set")
+    found = open_data_set(tmp_path / "set")[0].columns["action"]
+    assert found.dtype == values.dtype
+    np.testing.assert_array_equal(found, values)

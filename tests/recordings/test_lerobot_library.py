@@ -13,6 +13,7 @@ from lrm_server.recordings.data_set import DataSet, open_data_set
 from lrm_server.recordings.episode import RecordingError
 from lrm_server.recordings.lerobot.writing import Storage, write_lerobot
 from lrm_server.recordings.pixels import as_pixels
+from tests.recordings.foreign import CAMERA, write_foreign
 from tests.recordings.lerobot_levels import EPISODES, FPS, level
 from tests.recordings.made import episode, grey
 
@@ -102,6 +103,24 @@ def test_lerobot_reads_what_is_copied(tmp_path: Path, monkeypatch: pytest.Monkey
         assert item["observation.state"].tolist() == [number, index, 0.5]
         assert item["task"] == EPISODES[number].task
     assert found[2]["score.progress"].item() == pytest.approx(0.3)
+
+
+@needs_lerobot
+def test_lerobot_reads_a_copy_of_what_is_older(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    lines = {1: {"success": True, "operator": "Ada"}}
+    without = ("timestamp", "frame_index", "index", "task_index")
+    source = open_data_set(write_foreign(tmp_path / "set", lines=lines, without=without))
+    copy_episodes(source, [one.id for one in source], tmp_path / "copy")
+    found = LeRobotDataset("lrm/copied", root=tmp_path / "copy")
+    assert (len(found), found.num_episodes) == (6, 2)
+    assert found[5]["task"] == "Push."
+    assert found[5][CAMERA].mean().item() * 255 == pytest.approx(60, abs=1)
+    assert found.meta.stats[CAMERA]["mean"].shape == (3, 1, 1)
 
 
 @needs_lerobot

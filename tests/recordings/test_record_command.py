@@ -3,53 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
+import numpy as np
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
-from lrm_server.cli import app
 from lrm_server.recordings.data_set import open_data_set
 from lrm_server.recordings.pixels import as_pixels
+from tests.recordings.command import POLICIES, TASK, run
 from tests.recordings.corridor import Corridor
-
-POLICIES = "tests.recordings.corridor"
-TASK = ("--task", "Walk to the end.")
-
-
-class GymnasiumError(Exception):
-    pass
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Corridor]]:
-    """A Gymnasium that makes corridors, and those that it has made."""
-    corridors: list[Corridor] = []
-
-    def make(name: str, *, render_mode: str, **options: object) -> Corridor:
-        if name != "Corridor-v0":
-            raise GymnasiumError(f"{name} is not registered")
-        assert render_mode == "rgb_array"
-        corridors.append(Corridor(**options))  # type: ignore[arg-type]
-        return corridors[-1]
-
-    gymnasium = ModuleType("gymnasium")
-    gymnasium.make = make  # type: ignore[attr-defined]
-    gymnasium.error = SimpleNamespace(Error=GymnasiumError)  # type: ignore[attr-defined]
-    gymnasium.__spec__ = importlib.util.spec_from_loader("gymnasium", None)
-    monkeypatch.setitem(sys.modules, "gymnasium", gymnasium)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield corridors
-    assert all(env.closed for env in corridors)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["record", *map(str, arguments)])
 
 
 def test_folders(tmp_path: Path, made: list[Corridor]) -> None:
@@ -198,6 +161,13 @@ def test_an_interrupt_keeps_what_is_recorded(
     assert len(open_data_set(tmp_path / "set")) == 2
 
 
+def test_actions_keep_their_type_in_lerobots_layout(tmp_path: Path, made: list[Corridor]) -> None:
+    policy = ("--policy", f"{POLICIES}:walk")
+    result = run("Corridor-v0", tmp_path / "set", *TASK, *policy, "--layout", "lerobot-images")
+    assert result.exit_code == 0, result.output
+    assert open_data_set(tmp_path / "set")[0].columns["action"].dtype == np.float32
+
+
 def test_without_gymnasium_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +183,6 @@ def test_without_gymnasium_it_says_what_to_install(
 )
 def test_a_real_environment(tmp_path: Path) -> None:
     import gymnasium
-    import numpy as np
 
     class Lamp(gymnasium.Env[np.ndarray, int]):
         """Lit by the action 1."""

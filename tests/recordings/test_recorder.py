@@ -194,3 +194,18 @@ def test_what_is_recorded_is_written_and_read(tmp_path: Path) -> None:
     write_folders(recorded, tmp_path / "set")
     for found, wanted in zip(open_data_set(tmp_path / "set"), recorded, strict=True):
         assert_same_labels(found, wanted)
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_is_named_by_its_step(
+    reward: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Corridor.step
+
+    def broken(self: Corridor, action: Any) -> Any:
+        observation, _, *rest = step(self, action)
+        return observation, reward if self.steps == 3 else 0.0, *rest
+
+    monkeypatch.setattr(Corridor, "step", broken)
+    with pytest.raises(RecordingError, match=f"Corridor-v0 gave the reward {reward} at step 3"):
+        record(Corridor(), group="Corridor-v0")

@@ -80,8 +80,9 @@ def kinds_of_failure(task: Task) -> tuple[str, ...]:
     """The kinds of failure that make sense for a task."""
     common = ("missed", "knocked", "misplaced", "halted", "noisy")
     grasped = ("dropped",) if task.grasps else ()
-    # A hooked cube stays where it was pulled, whatever the tool does.
-    return (*common, *grasped) if task.with_tool else (*common, *grasped, "undone")
+    # A hooked cube stays where it was pulled, and a ball slips back into its bin.
+    lasting = task.with_tool or task.env_id == "PlaceSphere-v1"
+    return (*common, *grasped) if lasting else (*common, *grasped, "undone")
 
 
 def draw(task: Task, seed: int) -> Disturbance:
@@ -184,15 +185,16 @@ def _undone(task: Task, rng: np.random.Generator, pause: int) -> Disturbance:
             )
         case "PushCube-v1" | "PullCube-v1":
             # Away from the cube, beside it, and then across: out of the circle at its side.
-            side, behind = float(rng.choice([-1, 1])), 0.05 * (-1 if "Push" in task.env_id else 1)
-            sweep = float(rng.uniform(0.24, 0.3))
+            # The hand ends before a cube that it pushed, and further off one that it pulled.
+            back, forth = (-0.05, 0.1) if task.env_id == "PushCube-v1" else (0.05, -0.0725)
+            side, sweep = float(rng.choice([-1, 1])), float(rng.uniform(0.24, 0.3))
             away = (
-                (behind, 0.0, 0.0),
+                (back, 0.0, 0.0),
                 (0.0, 0.1 * side, 0.0),
-                (-2.0 * behind, 0.0, 0.0),
+                (forth, 0.0, 0.0),
                 (0.0, -sweep * side, 0.0),
             )
-        case "StackCube-v1" | "PlaceSphere-v1" | "StackPyramid-v1":
+        case "StackCube-v1" | "StackPyramid-v1":
             away = ((0.0, 0.0, float(rng.uniform(0.02, 0.08))), _sideways(rng, 0.06, 0.12))
         case "PegInsertionSide-v1" | "PlugCharger-v1":
             # The hand still holds what it inserted, and pulls it out: back and towards itself.
@@ -202,7 +204,7 @@ def _undone(task: Task, rng: np.random.Generator, pause: int) -> Disturbance:
             # Two ways at right angles: the open fingers hit the peg on at least one of them.
             along, across = rng.choice([-1, 1], 2) * rng.uniform(0.08, 0.16, 2)
             away = ((0.0, float(along), 0.0), (float(across), 0.0, 0.0))
-    regrip = task.env_id in ("StackCube-v1", "PlaceSphere-v1", "StackPyramid-v1")
+    regrip = task.env_id in ("StackCube-v1", "StackPyramid-v1")
     return Disturbance("undone", regrip=regrip, afterwards=away, pause=pause)
 
 

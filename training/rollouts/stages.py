@@ -145,10 +145,10 @@ def _lift_and_place(
     nearer = _share(beside, float(beside[0]), 0.0)
     height = np.asarray(track.thing[:, 2], np.float64)
     parts.append((track.grasped, _share(-height, -HALF_CUBE, -(HALF_CUBE + STACK_LIFT))))
-    parts.append((track.grasped & (nearer > 0.05), _share(_distance(track.thing, top), carry, 0.0)))
     # Let go over its place, it falls there.
     falling = (beside < HALF_CUBE) & (height > top[:, 2])
-    parts[-1] = (parts[-1][0] | falling, parts[-1][1])
+    carried = (track.grasped & (nearer > 0.05)) | falling
+    parts.append((carried, _share(_distance(track.thing, top), carry, 0.0)))
     placed = (beside < HALF_CUBE) & (np.abs(height - top[:, 2]) < 0.006)
     parts.append(
         (placed, np.clip((track.opening - CLOSED) / (OPEN - CLOSED), 0.0, 1.0).astype(np.float64))

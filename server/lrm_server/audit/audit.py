@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lrm_server.audit.checks import run_checks
@@ -53,6 +54,7 @@ def plan_audit(
     budget: Budget | None = None,
     wording: Wording | None = None,
     thresholds: Thresholds | None = None,
+    roles: Mapping[str, Collection[str]] | None = None,
 ) -> Plan:
     """What will be asked; equal arguments give equal questions.
 
@@ -62,6 +64,7 @@ def plan_audit(
         budget: how much is asked; the defaults of ``Budget`` when None.
         wording: paraphrases and wrong tasks; templates when None.
         thresholds: for the definitions that choose frames; the shipped ones when None.
+        roles: head -> the frames that it looks at, as the server says; every one when None.
 
     Raises:
         ValueError: a head that is not audited, or none.
@@ -70,13 +73,17 @@ def plan_audit(
         named = ", ".join(strange) if heads else "no head"
         raise ValueError(f"{named} cannot be audited; {', '.join(HEADS)} can")
     budget = budget or Budget()
+    groups: dict[str, set[str]] = defaultdict(set)
+    for episode in episodes:
+        groups[episode.task].add(episode.group)
     return make_plan(
         choose_cases(episodes, budget),
         tuple(head for head in HEADS if head in heads),
         budget,
         wording or Wording(),
         least_pair=(thresholds or default_thresholds())["least_pair"],
-        tasks=[episode.task for episode in episodes],
+        tasks=groups,
+        roles=roles or {},
     )
 
 

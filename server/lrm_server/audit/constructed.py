@@ -2,9 +2,10 @@
 
 Three behave as three vision-language models were found to behave as progress estimators (VLLR,
 arXiv 2604.00055): Qwen2-VL early and then flat, CLIP uncorrelated, Nova Pro late and gradual.
-Beside them are an oracle, and a model whose completion always says yes. They try the audit: it must
-convict the early, the uncorrelated and the one that always says yes, and acquit the oracle and the
-late one, this with its lag stated.
+Beside them are an oracle, a model whose completion always says yes, and one that goes by the clock
+and sees nothing but success. They try the audit: it must convict the early, the uncorrelated, the
+one that always says yes and the one that goes by time, and acquit the oracle and the late one, this
+with its lag stated.
 
 They see labels where a real model sees frames, and are otherwise as plausible as may be: noise of
 their own on each frame, a little more under an edit, and ears for the task.
@@ -44,6 +45,8 @@ FLAT_FROM: Final = 0.4
 """True progress at which the early model takes the task for done."""
 LAG: Final = 0.15
 """Share of the episode by which the late model's view of it trails, and over which it blends."""
+CLOCK_STEPS: Final = 150
+"""Steps in which the model that goes by time takes any task to be done."""
 LABEL_MASS: Final = 0.97
 STAGES: Final = 11
 
@@ -70,14 +73,21 @@ def _late_and_gradual(
     return np.asarray(np.interp(seen, episode.steps, _progress(truth)).mean(axis=1))
 
 
+def _by_time(episode: RecordedEpisode, truth: Truth, random: np.random.Generator) -> Floats:
+    return np.asarray(np.minimum(episode.steps / CLOCK_STEPS, 1.0))
+
+
 BELIEFS: Final[Mapping[str, Belief]] = {
     "oracle": _oracle,
     "early_then_flat": _early_then_flat,
     "uncorrelated": _uncorrelated,
     "late_and_gradual": _late_and_gradual,
     "all_yes": _oracle,
+    "by_time": _by_time,
 }
 """Name of a constructed model -> what it believes."""
+SEES_SUCCESS: Final = frozenset({"oracle", "by_time"})
+"""Those whose completion is right whatever they believe."""
 
 
 class ConstructedModel:
@@ -146,10 +156,13 @@ class ConstructedModel:
     def _done(self, question: Question, belief: float) -> float:
         if self._name == "all_yes":
             return LABEL_MASS
-        if self._name == "oracle" and self._hears_its_task(question):
-            done = _truth(question.episode).done
-            if done is not None:
+        done = _truth(question.episode).done
+        if done is not None and self._hears_its_task(question):
+            if self._name in SEES_SUCCESS:
                 return _logistic(4.0 if done[question.current] else -4.0)
+            if self._name == "late_and_gradual" and not done.any():
+                # Late and not fooled: what never was done it never calls done, near as it came.
+                return _logistic(-4.0)
         return _logistic((belief - DONE_BELIEF) / DONE_WIDTH)
 
     def _believed(self, question: Question, place: int) -> float:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrm_server.evaluation.asking import Answer
+from lrm_server.evaluation.asking import MODEL_CODES, Answer
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +29,9 @@ class Trace:
         progress: float64 (F,), the progress head's expected value.
         stage: float64 (F,), the value of its most probable label.
         completion: float64 (F,), the completion head's probability of yes.
+        graded: whether every completion answer came with probabilities; else ``completion`` holds
+            the values of labels.
+        assumed: whether the true progress was not recorded, and is time itself.
     """
 
     episode: str
@@ -43,6 +45,13 @@ class Trace:
     progress: Floats
     stage: Floats
     completion: Floats
+    graded: bool = True
+    assumed: bool = False
+
+    @property
+    def labelled(self) -> bool:
+        """Whether true progress was recorded."""
+        return self.truth is not None and not self.assumed
 
     def share(self, steps: float) -> float:
         """Steps as a share of the episode."""
@@ -58,12 +67,14 @@ class Pair:
         rise: true progress of the later frame minus that of the earlier; None where unknown.
         forward: the answer with the earlier frame first.
         backward: the answer with the later frame first.
+        assumed: whether the true progress was not recorded, and is time itself.
     """
 
     episode: str
     rise: float | None
     forward: Answer
     backward: Answer
+    assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +86,14 @@ class Comparison:
         head: which head was asked.
         plain: the answer to the question as it is.
         changed: the answer to the changed one.
+        task: the other task that was asked about, where that is the change.
     """
 
     episode: str
     head: str
     plain: Answer
     changed: Answer
+    task: str = ""
 
     @property
     def answered(self) -> bool:
@@ -99,10 +112,6 @@ class Comparison:
     def flipped(self) -> bool:
         """Whether the label changed."""
         return self.plain.label != self.changed.label
-
-
-MODEL_CODES: Final = frozenset({"label_mass_low", "answer_unparsable", "answer_not_reached"})
-"""Failures that are the model's: it was asked, and did not answer the question."""
 
 
 def first_sentence(message: str) -> str:
@@ -155,7 +164,8 @@ class Evidence:
         edits: edit -> comparisons with the frames as they are.
         paraphrases: the task in other words -> comparisons with the task as it is.
         wrong_tasks: finished frames asked with their own task and with another one.
-        readouts: "likelihood and generate", for example -> comparisons.
+        readouts: "likelihood and generate", for example -> comparisons; those that the model left
+            unanswered are among them, those that were refused are not.
         label_masses: of all answers that had one.
         failures: of the questions that had to be answered.
         too_short: episodes of a single frame.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -33,7 +34,8 @@ class Measure:
         unit: of the figure; empty for a plain ratio or coefficient.
         figure: the number, with its interval where there is one.
         limit: its thresholds.
-        verdict: pass, warn or fail.
+        verdict: pass, warn or fail; not computable where too few episodes leave it open.
+        why: in words, why it is left open; empty otherwise.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Measure:
     figure: Metric
     limit: Limit
     verdict: Verdict
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,10 @@ class NotComputableError(Exception):
     """A check cannot be computed from the evidence; the message says why."""
 
 
+class AbsentError(NotComputableError):
+    """What would be judged is not there: the head was not asked, or no labels were recorded."""
+
+
 def estimate(
     name: str, records: Sequence[Record], statistic: Callable[[Sequence[Record]], float | None]
 ) -> Metric:
@@ -95,15 +102,31 @@ def estimate(
 
 
 def measure(
-    thresholds: Thresholds, name: str, meaning: str, figure: Metric, unit: str = ""
+    thresholds: Thresholds,
+    name: str,
+    meaning: str,
+    figure: Metric,
+    unit: str = "",
+    episodes: int | None = None,
 ) -> Measure:
     """Holds a figure to its thresholds.
+
+    Args:
+        thresholds: where the limit is.
+        name: of the limit.
+        meaning: what it measures, in words.
+        figure: the number, with its interval where there is one.
+        unit: of the figure.
+        episodes: how many the figure is over; its count when None.
 
     Raises:
         NotComputableError: the figure has no value.
     """
     limit = thresholds.measures[name]
-    return Measure(name, meaning, unit, figure, limit, _judge(limit, figure))
+    settled = int(thresholds["settled_episodes"])
+    count = figure.count if episodes is None else episodes
+    verdict, why = _judge(limit, figure, count, settled)
+    return Measure(name, meaning, unit, figure, limit, verdict, why)
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
@@ -119,20 +142,39 @@ def too_wide(found: Measure) -> bool:
     return good and found.verdict is not Verdict.PASS
 
 
-def _judge(limit: Limit, figure: Metric) -> Verdict:
-    end = {"figure": figure.value, "low": figure.low, "high": figure.high}[limit.judged]
-    judged = figure.value if end is None else end
-    if judged is None:
+def _judge(limit: Limit, figure: Metric, episodes: int, settled: int) -> tuple[Verdict, str]:
+    """The verdict, or not computable and why.
+
+    One rule acquits and convicts: where the interval reaches across the limit to fail, few
+    episodes decide nothing; many decide by the judged number, and pass with a warning at best.
+    """
+    value, low, high = figure.value, figure.low, figure.high
+    if value is None:
         raise NotComputableError(figure.why)
-    verdict = _compare(limit, judged)
-    good = figure.value is not None and _compare(limit, figure.value) is Verdict.PASS
-    if verdict is Verdict.FAIL and good:
-        # A good figure whose interval is bad is too little evidence, which convicts nobody.
-        raise NotComputableError(
-            f"{figure.value:.2f} may be {judged:.2f} by its interval, and the limit is "
-            f"{limit.fail}: too few episodes to tell"
-        )
-    return verdict
+    if low is None or high is None:
+        return _compare(limit, value), ""
+    verdict = _compare(limit, {"figure": value, "low": low, "high": high}[limit.judged])
+    good, bad = (low, high) if limit.worse == "above" else (high, low)
+    failing = [_compare(limit, number) is Verdict.FAIL for number in (good, bad)]
+    if limit.fail is None or failing != [False, True]:
+        return verdict, ""
+    contradicted = verdict is Verdict.FAIL and _compare(limit, value) is Verdict.PASS
+    if episodes >= settled and not contradicted:
+        return worst([verdict, Verdict.WARN]), ""
+    end = good if _compare(limit, value) is Verdict.FAIL else bad
+    needed = _needed(episodes, value, end, limit.fail, settled)
+    return Verdict.NOT_COMPUTABLE, (
+        f"{value:.2f} may be {low:.2f} to {high:.2f} over {episodes} episodes, and the limit is "
+        f"{limit.fail:g}: too few to tell, it takes about {needed}"
+    )
+
+
+def _needed(episodes: int, value: float, end: float, limit: float, settled: int) -> int:
+    """How many episodes would bring an interval's end to a limit: it shrinks with their root."""
+    if value == limit:
+        return max(settled, episodes + 1)
+    wanted = math.ceil(episodes * ((end - value) / (limit - value)) ** 2)
+    return max(min(wanted, settled) if episodes < settled else wanted, episodes + 1)
 
 
 def _compare(limit: Limit, number: float) -> Verdict:

@@ -23,6 +23,8 @@ class Truth:
         progress: float64 (F,), true progress in [0, 1].
         done_at: the first frame that is done, as a place in the episode; None where there is none.
         assumed: what was implied and not recorded, in words; empty where everything was recorded.
+        progress_assumed: whether progress was not recorded and is time itself, so that a clock
+            would follow it: it may convict a model, and acquits none.
     """
 
     success: bool | None
@@ -30,6 +32,7 @@ class Truth:
     progress: NDArray[np.float64] | None
     done_at: int | None
     assumed: tuple[str, ...] = ()
+    progress_assumed: bool = False
 
 
 def truth_of(episode: RecordedEpisode) -> Truth:
@@ -49,10 +52,11 @@ def truth_of(episode: RecordedEpisode) -> Truth:
         assumed += [how] if how else []
     done_at = int(np.argmax(done)) if done is not None and done.any() else None
     progress = episode.progress
-    if progress is None and success and done_at is not None:
+    implied = progress is None and success is True and done_at is not None
+    if implied and done_at is not None:
         progress = _linear(episode.steps, done_at)
         assumed.append("the progress of successes is taken to be linear in time up to success")
-    return Truth(success, done, progress, done_at, tuple(assumed))
+    return Truth(success, done, progress, done_at, tuple(assumed), implied)
 
 
 def _implied_done(episode: RecordedEpisode, success: bool) -> tuple[NDArray[np.bool_], str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy as np
 from lrm_client import Readout
 from lrm_server.audit.edits import standard_edits
 from lrm_server.audit.sampling import Budget, Case, choose_pairs, choose_probes
-from lrm_server.audit.wording import Wording
+from lrm_server.audit.wording import Tasks, Wording
 from lrm_server.evaluation.asking import Edit, Question
 
 Key = tuple[object, ...]
@@ -52,6 +52,7 @@ class Plan:
         finished: (case, place) of last frames of successes, asked with wrong tasks.
         questions: key -> question; asked in this order.
         optional: keys of questions that a server may refuse: other readouts.
+        roles: head -> the frames that it looks at; every one for a head that is not in it.
     """
 
     cases: list[Case]
@@ -61,6 +62,7 @@ class Plan:
     finished: list[tuple[int, int]] = field(default_factory=list)
     questions: dict[Key, Question] = field(default_factory=dict)
     optional: set[Key] = field(default_factory=set)
+    roles: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 def make_plan(
@@ -70,7 +72,8 @@ def make_plan(
     wording: Wording,
     *,
     least_pair: float,
-    tasks: Sequence[str],
+    tasks: Tasks,
+    roles: Mapping[str, Collection[str]],
 ) -> Plan:
     """The questions of an audit.
 
@@ -80,9 +83,10 @@ def make_plan(
         budget: how much is asked.
         wording: paraphrases and wrong tasks.
         least_pair: least difference in true progress of a pair.
-        tasks: of the whole data set; each is a wrong task for the others.
+        tasks: of the whole data set; each is a wrong task for those of other groups.
+        roles: head -> the frames that it looks at; every one for a head that is not in it.
     """
-    plan = Plan(cases, heads)
+    plan = Plan(cases, heads, roles=roles)
     _ask_traces(plan)
     if "contrastive" in heads:
         _ask_pairs(plan, budget, least_pair)
@@ -112,7 +116,8 @@ def _question(
     readout: Readout | None = None,
 ) -> Question:
     episode = plan.cases[case].episode
-    initial = 0 if head == "progress" else None
+    shown = head == "progress" and "initial" in plan.roles.get(head, ("initial",))
+    initial = 0 if shown else None
     return Question(
         head, episode, current, previous, initial, task=task, edit=edit, readout=readout
     )
@@ -154,9 +159,14 @@ def _choose_probes(plan: Plan, budget: Budget) -> None:
 
 
 def _ask_edits(plan: Plan, budget: Budget) -> None:
+    # By case, in an order of its own: whatever repeats in the probes, a head or an early frame,
+    # meets every variant.
+    cases = np.asarray(sorted({probe.case for probe in plan.probes}), np.int64)
+    order = np.random.default_rng([budget.seed, 5]).permutation(cases)
+    turns = {int(case): turn for turn, case in enumerate(order)}
     for variants in standard_edits(budget.seed, PATCH_PLACES):
         for at, probe in enumerate(plan.probes):
-            edit = variants[at % len(variants)]
+            edit = variants[turns[probe.case] % len(variants)]
             plan.questions["edit", edit.name, at] = _question(
                 plan, probe.case, probe.head, probe.current, probe.previous, edit=edit
             )
@@ -170,7 +180,7 @@ def _ask_paraphrases(plan: Plan, wording: Wording) -> None:
             )
 
 
-def _ask_wrong_tasks(plan: Plan, budget: Budget, wording: Wording, tasks: Sequence[str]) -> None:
+def _ask_wrong_tasks(plan: Plan, budget: Budget, wording: Wording, tasks: Tasks) -> None:
     random = np.random.default_rng([budget.seed, 4])
     for number, case in enumerate(plan.cases):
         done = case.truth.done

@@ -86,7 +86,11 @@ def choose_probes(cases: Sequence[Case], budget: Budget) -> list[tuple[int, int]
 def choose_pairs(
     case: Case, count: int, least: float, random: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Pairs of places (earlier, later) whose true progress differs, near ones first.
+    """Pairs of places (earlier, later) whose true progress differs: falls, then near ones.
+
+    Up to half of the pairs are such that the truth falls between them, which tells progress from
+    time: the deepest falls, and of equal ones the longest, so that a model which is merely late
+    has seen them too.
 
     Args:
         case: whose frames are paired.
@@ -102,7 +106,13 @@ def choose_pairs(
     # A reward compares frames that are some steps apart, not the two ends of an episode.
     extent = max(case.episode.length, 1)
     near = sorted(every, key=lambda p: _gap(case, p) > extent / 3)
-    return near[:count]
+    if progress is None:
+        return near[:count]
+    falls = sorted(
+        ((a, b) for a, b in every if progress[b] < progress[a]),
+        key=lambda p: (round(float(progress[p[1]] - progress[p[0]]), 1), -_gap(case, p)),
+    )[: (count + 1) // 2]
+    return [*falls, *(pair for pair in near if pair not in falls)][:count]
 
 
 def _gap(case: Case, pair: tuple[int, int]) -> int:

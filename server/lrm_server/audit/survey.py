@@ -12,7 +12,7 @@ import numpy as np
 from lrm_client import Readout
 from lrm_server.audit.evidence import Comparison, Evidence, Failures, Floats, Pair, Trace
 from lrm_server.audit.plan import Key, Plan, readouts_of
-from lrm_server.evaluation.asking import Answer, RewardModel
+from lrm_server.evaluation.asking import MODEL_CODES, Answer, RewardModel
 from lrm_server.evaluation.scoring import ask_bounded
 
 BATCH: Final = 64
@@ -80,9 +80,11 @@ def _trace(plan: Plan, number: int, answers: Answers) -> Trace:
     episode, truth, places = case.episode, case.truth, list(case.frames)
     done_step = None if truth.done_at is None else int(episode.steps[truth.done_at])
 
+    def replies(head: str) -> list[Answer]:
+        return [answers.get(("trace", number, head, place), NO_ANSWER) for place in places]
+
     def column(head: str, read: Callable[[Answer], float | None]) -> Floats:
-        replies = (answers.get(("trace", number, head, place), NO_ANSWER) for place in places)
-        return np.asarray([read(reply) for reply in replies], np.float64)
+        return np.asarray([read(reply) for reply in replies(head)], np.float64)
 
     return Trace(
         episode=episode.id,
@@ -96,6 +98,8 @@ def _trace(plan: Plan, number: int, answers: Answers) -> Trace:
         progress=column("progress", lambda answer: answer.score),
         stage=column("progress", lambda answer: answer.value),
         completion=column("completion", lambda answer: answer.score),
+        assumed=truth.progress_assumed,
+        graded=all(reply.error or reply.probabilities for reply in replies("completion")),
     )
 
 
@@ -108,6 +112,7 @@ def _pair(plan: Plan, pair: tuple[int, int, int], answers: Answers) -> Pair:
         rise=None if progress is None else float(progress[later] - progress[earlier]),
         forward=answers["pair", number, earlier, later],
         backward=answers["pair", number, later, earlier],
+        assumed=case.truth.progress_assumed,
     )
 
 
@@ -130,6 +135,7 @@ def _wrong_tasks(plan: Plan, answers: Answers) -> tuple[Comparison, ...]:
             head,
             answers["trace", number, head, place],
             answers["wrong", number, head],
+            plan.questions["wrong", number, head].task or "",
         )
         for number, place in plan.finished
         for head in plan.heads
@@ -149,13 +155,21 @@ def _readouts(
             answer = _readout_answer(answers, readout, at)
             if plain is None or answer is None:
                 continue
-            comparison = Comparison(plan.cases[probe.case].episode.id, probe.head, plain, answer)
-            if comparison.answered:
+            refused = [one for one in (plain, answer) if one.error and not _unanswered(one)]
+            if not refused:
+                comparison = Comparison(
+                    plan.cases[probe.case].episode.id, probe.head, plain, answer
+                )
                 found[f"{first.value} and {readout.value}"].append(comparison)
             for name, one in ((first, plain), (readout, answer)):
-                if one.error:
+                if one in refused:
                     errors.setdefault(f"{probe.head}, {name.value}", one.error)
     return {name: tuple(comparisons) for name, comparisons in found.items()}, errors
+
+
+def _unanswered(answer: Answer) -> bool:
+    """Whether the model was asked and did not answer: its failure, and no refusal."""
+    return answer.error.partition(":")[0] in MODEL_CODES
 
 
 def _readout_answer(answers: Answers, readout: Readout, at: int) -> Answer | None:

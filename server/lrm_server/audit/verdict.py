@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from lrm_server.audit.checks import CHECKS
-from lrm_server.audit.evidence import MODEL_CODES, Evidence
+from lrm_server.audit.evidence import Evidence
 from lrm_server.audit.findings import Finding, Verdict
 from lrm_server.audit.thresholds import Thresholds
+from lrm_server.evaluation.asking import MODEL_CODES
 
 
 class Overall(str, Enum):
@@ -46,7 +47,8 @@ def decide(findings: Sequence[Finding], evidence: Evidence, thresholds: Threshol
     selection; those that the model did not answer are its own fault, and a check's. A check that
     failed convicts, whatever else is missing. Without a conviction, a check that is essential to a
     head that was asked and that could not be computed leaves the question open: nobody is
-    acquitted for want of evidence.
+    acquitted for want of evidence. Another one with figures that too few episodes leave open is
+    a reason for care.
     """
     by_verdict = {v: [f for f in findings if f.verdict is v] for v in Verdict}
     failures = evidence.failures
@@ -58,7 +60,7 @@ def decide(findings: Sequence[Finding], evidence: Evidence, thresholds: Threshol
     missing = [f for f in by_verdict[Verdict.NOT_COMPUTABLE] if f.check in essential]
     if missing:
         return _decision(Overall.NOT_DECIDED, missing, by_verdict[Verdict.WARN])
-    if warnings := by_verdict[Verdict.WARN]:
+    if warnings := [f for f in findings if f.verdict is Verdict.WARN or _open(f)]:
         return _decision(Overall.WITH_CARE, warnings, [])
     return _decision(Overall.TRAIN, [], [])
 
@@ -76,6 +78,10 @@ def _decision(overall: Overall, decisive: Sequence[Finding], also: Sequence[Find
     if also:
         said += ["Beyond that:", *(_said(finding) for finding in also)]
     return Decision(overall, tuple(f.check for f in decisive), " ".join(said))
+
+
+def _open(finding: Finding) -> bool:
+    return finding.verdict is Verdict.NOT_COMPUTABLE and bool(finding.measures)
 
 
 def _said(finding: Finding) -> str:

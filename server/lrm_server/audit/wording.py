@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 SLOT: Final = "{task}"
 TEMPLATES: Final = ("Please {task}", "The robot should: {task}", "The goal is as follows. {task}")
+
+
+Tasks = Mapping[str, Collection[str]]
+"""Task -> the groups of the data set in which it is done; an empty name is no group."""
 
 
 class WordingError(ValueError):
@@ -37,9 +42,25 @@ class Wording:
             return {f"paraphrase {number}": text for number, text in enumerate(given, 1)}
         return {template: _filled(template, task) for template in self.templates}
 
-    def others(self, task: str, tasks: Sequence[str]) -> list[str]:
-        """Tasks that are not this one, in a stable order."""
-        return [other for other in dict.fromkeys((*sorted(tasks), *self.wrong)) if other != task]
+    def others(self, task: str, tasks: Tasks) -> list[str]:
+        """Tasks that are not this one, in a stable order.
+
+        What differs in capitals and punctuation alone, what is given as a paraphrase, and what
+        is done in a group that does this task too are this one in other words.
+        """
+        groups = {group for group in tasks.get(task, ()) if group}
+        same = {_bare(text) for text in (task, *self._meanings(task))}
+        reworded = {other for other, its in tasks.items() if groups & set(its)}
+        return [
+            other
+            for other in dict.fromkeys((*sorted(set(tasks) - reworded), *self.wrong))
+            if _bare(other) not in same
+        ]
+
+    def _meanings(self, task: str) -> list[str]:
+        """Texts that are given as the same, whichever of them is the key."""
+        sets = [{key, *texts} for key, texts in self.paraphrases.items()]
+        return sorted({text for some in sets if task in some for text in some})
 
 
 def read_wording(given: Sequence[str], wrong: Sequence[str], tasks: Sequence[str]) -> Wording:
@@ -73,6 +94,11 @@ def read_wording(given: Sequence[str], wrong: Sequence[str], tasks: Sequence[str
             )
     chosen = {task: tuple(others) for task, others in paraphrases.items()}
     return Wording(tuple(templates) or TEMPLATES, chosen, tuple(wrong))
+
+
+def _bare(text: str) -> str:
+    """A text without capitals, punctuation and spacing."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _filled(template: str, task: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lrm_client import LrmError
+from lrm_client.connection import parse_target
 from lrm_server.commands.connection import DEFAULT_SERVER, NoServerError, ServerChoice, connect
-from lrm_server.commands.consoles import table_console
+from lrm_server.commands.consoles import progress_bar, table_console
 from lrm_server.commands.options import INTERRUPTED, ServerOption, TokenOption, failed, wrong
 from lrm_server.commands.process import LocalServerError
 
@@ -30,6 +30,10 @@ EPILOG = (
     "Exit status: 0 train, also with care; 3 do not train; 4 not decided, for want of labels or "
     "answers; 1 the audit could not run; 2 wrong usage."
 )
+
+
+Roles = Mapping[str, Collection[str]]
+"""Head -> the frames that it looks at."""
 
 
 class AuditedHead(str, Enum):
@@ -48,6 +52,7 @@ class Constructed(str, Enum):
     UNCORRELATED = "uncorrelated"
     LATE_AND_GRADUAL = "late_and_gradual"
     ALL_YES = "all_yes"
+    BY_TIME = "by_time"
 
 
 def audit(
@@ -118,6 +123,7 @@ def audit(
     from lrm_server.audit.sampling import Budget
     from lrm_server.audit.thresholds import ThresholdsError, default_thresholds, read_thresholds
     from lrm_server.audit.wording import WordingError, read_wording
+    from lrm_server.evaluation.identity import NotJudgeableError
     from lrm_server.recordings.data_set import open_data_set
     from lrm_server.recordings.episode import RecordingError
 
@@ -131,14 +137,18 @@ def audit(
     for file in (json_file, html_file):
         if file is not None and not file.parent.is_dir():
             raise wrong(f"there is no folder {file.parent} to write {file.name} to")
+    try:
+        parse_target(server)
+    except ValueError as error:
+        raise wrong(f"--server: {error}") from error
     budget = Budget(episodes, frames, pairs, probes, seed)
     heads = tuple(dict.fromkeys(each.value for each in head or ()))
     choice = ServerChoice(server, token, checkpoint is not None, checkpoint)
     try:
         with _model(choice, constructed, wording, seed) as (model, served):
-            asked = _heads(heads, served)
+            asked = {head: served[head] for head in _heads(heads, served)}
             found = _run(model, data_set, asked, budget, wording, limits)
-    except (NoServerError, LocalServerError, LrmError, ValueError) as error:
+    except (NoServerError, LocalServerError, LrmError, NotJudgeableError) as error:
         raise failed(str(error)) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -148,53 +158,52 @@ def audit(
 @contextmanager
 def _model(
     choice: ServerChoice, constructed: Constructed | None, wording: Wording, seed: int
-) -> Iterator[tuple[RewardModel, tuple[str, ...]]]:
-    """Who is audited, and which heads it has."""
+) -> Iterator[tuple[RewardModel, Roles]]:
+    """Who is audited, and the frames that each of its heads looks at."""
     from lrm_server.audit.audit import HEADS
     from lrm_server.audit.constructed import ConstructedModel
     from lrm_server.evaluation.asking import ServedModel
-    from lrm_server.evaluation.identity import identify
+    from lrm_server.evaluation.identity import HeadIdentity, identify
 
     if constructed is not None:
-        yield ConstructedModel(constructed.value, seed, wording.paraphrases), HEADS
+        model = ConstructedModel(constructed.value, seed, wording.paraphrases)
+        yield model, {head: HeadIdentity().roles for head in HEADS}
         return
     with connect(choice) as client:
         identity = identify(client)
-        yield ServedModel(client, identity.id), tuple(identity.heads)
+        yield (
+            ServedModel(client, identity.id),
+            {name: head.roles for name, head in identity.heads.items()},
+        )
 
 
-def _heads(wanted: Sequence[str], served: Sequence[str]) -> tuple[str, ...]:
+def _heads(wanted: Sequence[str], served: Collection[str]) -> tuple[str, ...]:
     from lrm_server.audit.audit import HEADS
+    from lrm_server.evaluation.identity import NotJudgeableError
 
     if missing := [head for head in wanted if head not in served]:
-        raise ValueError(f"head {missing[0]} is not served; {', '.join(served)} are")
+        raise NotJudgeableError(f"head {missing[0]} is not served; {', '.join(served)} are")
     heads = tuple(wanted) or tuple(head for head in HEADS if head in served)
     if not heads:
-        raise ValueError(f"none of {', '.join(HEADS)} is served, so there is nothing to audit")
+        raise NotJudgeableError(
+            f"none of {', '.join(HEADS)} is served, so there is nothing to audit"
+        )
     return heads
 
 
 def _run(
     model: RewardModel,
     data_set: DataSet,
-    heads: Sequence[str],
+    roles: Roles,
     budget: Budget,
     wording: Wording,
     thresholds: Thresholds,
 ) -> Audit:
     from lrm_server.audit.audit import plan_audit, run_audit
 
-    plan = plan_audit(data_set, heads, budget, wording, thresholds)
+    plan = plan_audit(data_set, tuple(roles), budget, wording, thresholds, roles)
     console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("asking", total=len(plan.questions))
         return run_audit(
             model,

@@ -78,7 +78,9 @@ def evaluate(
     """
     # Imported here: statistics take seconds to load.
     from lrm_server.commands.eval_run import EvalOptions, UsageError, run_eval
-    from lrm_server.evaluation.answers import StoreError
+    from lrm_server.evaluation.answers import StoreError, has_answers
+    from lrm_server.evaluation.identity import NotJudgeableError
+    from lrm_server.recordings.episode import RecordingError
 
     origin = context.get_parameter_source("server")
     # A variable that names a server for everyday use is not meant beside a checkpoint.
@@ -108,11 +110,21 @@ def evaluate(
         status = run_eval(options)
     except UsageError as error:
         raise wrong(str(error)) from error
-    except (NoServerError, LocalServerError, LrmError, StoreError, ValueError) as error:
-        raise failed(str(error), f"What was answered is kept in {out}.") from error
+    except (
+        NoServerError,
+        LocalServerError,
+        LrmError,
+        StoreError,
+        NotJudgeableError,
+        RecordingError,
+    ) as error:
+        kept = [f"What was answered is kept in {out}."] if has_answers(out) else []
+        raise failed(str(error), *kept) from error
     except KeyboardInterrupt:
-        kept = f"interrupted; what was answered is in {out}: the same command goes on from there"
-        raise failed(kept, status=INTERRUPTED) from None
+        goes_on = f"; what was answered is in {out}: the same command goes on from there"
+        raise failed(
+            f"interrupted{goes_on if has_answers(out) else ''}", status=INTERRUPTED
+        ) from None
     raise typer.Exit(status)
 
 

@@ -11,12 +11,13 @@ from typing import Final
 from rich.console import Console
 
 from lrm_client import Readout
+from lrm_client.connection import parse_target
 from lrm_server.commands.connection import ServerChoice, connect
 from lrm_server.commands.consoles import progress_bar, table_console
 from lrm_server.evaluation.answers import AnswerStore, only_writer
 from lrm_server.evaluation.asking import ServedModel
 from lrm_server.evaluation.figures import Bootstrap
-from lrm_server.evaluation.identity import ModelIdentity, identify
+from lrm_server.evaluation.identity import NotJudgeableError, identify
 from lrm_server.evaluation.judged import EpisodeSet, JudgedModel
 from lrm_server.evaluation.outcome import Evaluation, evaluate, rows_of
 from lrm_server.evaluation.plan import HEADS
@@ -38,7 +39,8 @@ class EvalOptions:
     """The arguments of ``lrm eval``; see its help.
 
     Raises:
-        UsageError: heads that are not judged, no readout, or too few resamples.
+        UsageError: heads that are not judged, no readout, an address that is none, or too few
+            resamples.
     """
 
     data: Sequence[Path]
@@ -61,6 +63,8 @@ class EvalOptions:
                 f"--heads: {', '.join(unknown) or 'none'} cannot be judged; choose from "
                 f"{', '.join(HEADS)}"
             )
+        for source in self.sources:
+            _refuse_no_address(source.address)
         if not self.readouts:
             raise UsageError("--readouts names none")
         if 0 < self.resamples < LEAST_RESAMPLES:
@@ -68,6 +72,13 @@ class EvalOptions:
                 f"--resamples {self.resamples} is too few for an interval: give at least "
                 f"{LEAST_RESAMPLES}, or 0 for none"
             )
+
+
+def _refuse_no_address(address: str) -> None:
+    try:
+        parse_target(address)
+    except ValueError as error:
+        raise UsageError(f"--server: {error}") from error
 
 
 def run_eval(options: EvalOptions) -> int:
@@ -79,7 +90,8 @@ def run_eval(options: EvalOptions) -> int:
         LocalServerError: a checkpoint's server does not start, or does not stop as it should.
         StoreError: the output folder cannot be used.
         LrmError: a server cannot be asked.
-        ValueError: an address that is none, or a server without a model.
+        RecordingError: an episode that could be read cannot be read any more.
+        NotJudgeableError: a server without a model, a fingerprint or a head that is judged.
     """
     console = Console(stderr=True)
     data_sets = _open(options)
@@ -127,7 +139,9 @@ def _ask(
         name = Path(source.checkpoint).name if source.checkpoint else identity.id
         if not any(head in identity.heads for head in asking.heads):
             served = ", ".join(identity.heads) or "none"
-            raise ValueError(f"{name} serves none of {', '.join(asking.heads)}, but {served}")
+            raise NotJudgeableError(
+                f"{name} serves none of {', '.join(asking.heads)}, but {served}"
+            )
         with progress_bar(console) as progress:
             bar = progress.add_task(f"asking {name}", total=asking.count(data_sets, identity))
             return Scoring(
@@ -145,13 +159,17 @@ def _named_apart(models: Sequence[JudgedModel]) -> list[JudgedModel]:
     named = []
     for place, model in enumerate(models):
         if titles.count(model.title) > 1:
-            identity = model.identity or ModelIdentity("", "")
-            twins = [m for m in models if m.title == model.title and m.identity == identity]
-            mark = identity.fingerprint[:8] if len(twins) == 1 else f"{place + 1}"
+            mine = _fingerprint(model)
+            twins = [m for m in models if m.title == model.title and _fingerprint(m) == mine]
+            mark = mine[:8] if len(twins) == 1 else f"{place + 1}"
             named.append(model.called(f"{model.name} ({mark})"))
         else:
             named.append(model)
     return named
+
+
+def _fingerprint(model: JudgedModel) -> str:
+    return model.identity.fingerprint if model.identity else ""
 
 
 def _evaluate(
@@ -172,9 +190,7 @@ def _write(evaluation: Evaluation, options: EvalOptions) -> None:
 
     facts = {
         "heads": ", ".join(options.heads),
-        "readouts": ", ".join(
-            readout.value if readout else "default" for readout in options.readouts
-        ),
+        "readouts": ", ".join(map(_word, options.readouts)),
         "frames": "all" if options.every == 1 else f"every {options.every}th, and the last",
         "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     }
@@ -182,9 +198,30 @@ def _write(evaluation: Evaluation, options: EvalOptions) -> None:
     try:
         options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(page, "utf-8")
-        (options.out / "figures.json").write_text(evaluation.as_json(), "utf-8")
+        (options.out / "figures.json").write_text(
+            evaluation.as_json(_reproducing(options)), "utf-8"
+        )
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+def _reproducing(options: EvalOptions) -> dict[str, object]:
+    """What decides on the figures, beside the models and the data."""
+    return {
+        "data_sets": [str(path) for path in options.data],
+        "checkpoints": [source.checkpoint for source in options.sources if source.local],
+        "servers": [source.address for source in options.sources if not source.local],
+        "heads": list(options.heads),
+        "readouts": [_word(readout) for readout in options.readouts],
+        "every": options.every,
+        "camera": options.camera,
+        "resamples": options.resamples,
+        "seed": options.seed,
+    }
+
+
+def _word(readout: Readout | None) -> str:
+    return readout.value if readout else "default"
 
 
 def _summarise(evaluation: Evaluation, options: EvalOptions) -> None:
@@ -194,6 +231,10 @@ def _summarise(evaluation: Evaluation, options: EvalOptions) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
     say(published_figures().notice)
+    judged = [model.identity for model in evaluation.models if model.identity is not None]
+    for name, about in dict.fromkeys((each.id, each.description) for each in judged):
+        if about:
+            say(f"{name}: {about}")
     for data_set in evaluation.data_sets:
         for id_, cause in data_set.problems.items():
             say(f"left out of {data_set.name}: {id_}: {cause}")

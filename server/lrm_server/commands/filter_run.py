@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pyarrow as pa
@@ -24,11 +25,11 @@ from lrm_server.evaluation.filtering import (
     judge_ends,
 )
 from lrm_server.evaluation.identity import ModelIdentity, identify
+from lrm_server.recordings.copying import copy_episodes
 from lrm_server.recordings.data_set import DataSet, open_data_set
 from lrm_server.recordings.episode import RecordedEpisode, RecordingError
-from lrm_server.recordings.folders import write_folders
-from lrm_server.recordings.lerobot.writing import write_lerobot
-from lrm_server.recordings.targets import new_folder
+from lrm_server.recordings.folders import LAYOUT
+from lrm_server.recordings.targets import check_folder_names, new_folder
 
 DECISIONS_FILE: Final = "decisions.parquet"
 SUMMARY_FILE: Final = "filter.json"
@@ -73,7 +74,9 @@ def run_filter(choice: ServerChoice, options: FilterOptions) -> int:
     """Filters a data set and returns the exit status.
 
     Raises:
-        RecordingError: the data set cannot be opened, or the target holds something.
+        RecordingError: the data set cannot be opened, two of its episodes would lie in one folder,
+            the target holds something, or the kept episodes cannot be copied; what was decided is
+            written all the same.
         NoServerError: nobody answers at the address.
         LocalServerError: a local server does not start, or does not stop as it should.
         LrmError: the server cannot be asked.
@@ -81,6 +84,9 @@ def run_filter(choice: ServerChoice, options: FilterOptions) -> int:
         ValueError: an address that is none, or a head that is not served.
     """
     data_set = open_data_set(options.data, camera=options.camera)
+    if data_set.layout == LAYOUT:
+        check_folder_names(episode.id for episode in data_set)
+    views = _views(data_set)
     new_folder(options.out)
     with connect(choice) as client, progress_bar(Console(stderr=True)) as progress:
         identity = identify(client)
@@ -93,10 +99,10 @@ def run_filter(choice: ServerChoice, options: FilterOptions) -> int:
             batch=min(options.batch, identity.max_batch or options.batch),
             advanced=lambda: progress.advance(bar),
         )
-    decisions = [_readable(decision) for decision in decisions]
+    decisions = _readable(views, decisions)
     kept = [decision for decision in decisions if decision.kept]
-    _write_kept(data_set, kept, options.out)
     counts = agreement(decisions)
+    # First: nothing that goes wrong with the copy loses what was asked.
     pq.write_table(
         pa.Table.from_pylist([_row(one) for one in decisions], SCHEMA),
         options.out / DECISIONS_FILE,
@@ -104,15 +110,37 @@ def run_filter(choice: ServerChoice, options: FilterOptions) -> int:
     summary = _summary(data_set, decisions, options.criterion, identity, counts)
     (options.out / SUMMARY_FILE).write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
     _print(data_set, decisions, counts, table_console())
+    _write_kept(data_set, kept, options.out)
     return int(not kept or bool(counts.unjudged) or bool(data_set.problems))
 
 
-def _readable(decision: Decision) -> Decision:
-    """A kept episode is written whole: one with a frame that cannot be read is not kept."""
+def _views(data_set: DataSet) -> list[DataSet]:
+    """The data set as each of its cameras shows it."""
+    others = [camera for camera in data_set.cameras if camera != data_set.camera]
+    return [data_set, *(open_data_set(data_set.root, camera=camera) for camera in others)]
+
+
+def _readable(views: Sequence[DataSet], decisions: Sequence[Decision]) -> list[Decision]:
+    """A kept episode is copied whole: one with a frame that cannot be read is not kept."""
+    for view in views:
+        damaged = {problem.id: problem.cause for problem in view.problems}
+        episodes = {episode.id: episode for episode in view}
+        decisions = [
+            _seen(decision, episodes.get(decision.episode.id), damaged) for decision in decisions
+        ]
+    return list(decisions)
+
+
+def _seen(
+    decision: Decision, episode: RecordedEpisode | None, damaged: Mapping[str, str]
+) -> Decision:
+    """The decision, its episode being kept only where a camera has all its frames."""
     if not decision.kept:
         return decision
+    if episode is None:
+        return replace(decision, kept=False, error=damaged.get(decision.episode.id, "it is gone"))
     try:
-        for _ in decision.episode.frames:
+        for _ in episode.frames:
             pass
     except RecordingError as error:
         return replace(decision, kept=False, error=str(error))
@@ -120,21 +148,24 @@ def _readable(decision: Decision) -> Decision:
 
 
 def _write_kept(data_set: DataSet, kept: Sequence[Decision], out: Path) -> None:
+    """Copies the kept episodes beside ``out`` and moves them in once they are whole."""
     if not kept:
         return
-    episodes: list[RecordedEpisode] = [decision.episode for decision in kept]
     scores = {decision.episode.id: decision.scores() for decision in kept}
-    if data_set.camera is None:
-        write_folders(episodes, out, scores)
-        return
-    video = next((data_set.root / "videos").rglob("*.mp4"), None)
-    write_lerobot(
-        episodes,
-        out,
-        scores=scores,
-        storage="images" if video is None else "video",
-        camera=data_set.camera,
-    )
+    try:
+        with TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}-") as beside:
+            copy = Path(beside)
+            copy_episodes(data_set, list(scores), copy, scores)
+            for path in copy.iterdir():
+                path.rename(out / path.name)
+    except RecordingError as error:
+        raise RecordingError(f"{_not_copied(out)}: {error}") from error
+    except OSError as error:
+        raise OSError(f"{_not_copied(out)}: {error}") from error
+
+
+def _not_copied(out: Path) -> str:
+    return f"the kept episodes were not copied, but {out / DECISIONS_FILE} says which they are"
 
 
 def _row(decision: Decision) -> dict[str, Any]:

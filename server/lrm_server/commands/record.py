@@ -81,7 +81,9 @@ def record(
     except RecordingError as error:
         raise wrong(str(error)) from error
     except OSError as error:
-        raise failed(f"{error.filename or out}: {error.strerror or error}") from error
+        raise failed(
+            f"{error.filename or out}: {error.strerror}" if error.strerror else str(error)
+        ) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(summary)

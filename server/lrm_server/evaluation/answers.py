@@ -20,13 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lrm_server.evaluation.asking import Answer, Question
-from lrm_server.evaluation.identity import ModelIdentity
+from lrm_server.evaluation.identity import ModelIdentity, NotJudgeableError
 
 SCHEMA: Final = pa.schema(
     {
         "key": pa.string(),
         "model": pa.string(),
         "fingerprint": pa.string(),
+        "server": pa.string(),
         "profile": pa.string(),
         "head": pa.string(),
         "readout": pa.string(),
@@ -48,6 +49,9 @@ SCHEMA: Final = pa.schema(
     }
 )
 """One row a question: what was asked of whom, by ``key``, and the fields of ``Answer``."""
+
+ANSWERS: Final = "answers"
+"""Folder of the answers within a run's output folder."""
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _ANSWER_FIELDS: Final = [field.name for field in fields(Answer)]
@@ -84,6 +88,7 @@ class StoredAnswer:
             "key": question_key(question, self.identity, self.readout, self.digest),
             "model": self.identity.id,
             "fingerprint": self.identity.fingerprint,
+            "server": self.identity.version,
             "profile": head.digest if head else "",
             "head": question.head,
             "readout": self.readout,
@@ -115,6 +120,7 @@ def question_key(question: Question, identity: ModelIdentity, readout: str, dige
     head = identity.heads.get(question.head)
     parts = [
         identity.fingerprint,
+        identity.version,
         head.digest if head else "",
         question.head,
         readout,
@@ -141,12 +147,20 @@ class AnswerStore:
         identity: whose answers these are.
         rows: a part is written when so many answers wait,
         seconds: or when so long has passed since the last one.
+
+    Raises:
+        NotJudgeableError: the model has no fingerprint, by which its answers are known again.
     """
 
     def __init__(
         self, root: Path, identity: ModelIdentity, *, rows: int = 2048, seconds: float = 10.0
     ) -> None:
-        self._root = root / "answers" / _safe(identity.fingerprint)
+        if not identity.fingerprint:
+            raise NotJudgeableError(
+                f"the server gives no fingerprint of {identity.id}: without one the answers of two "
+                "models cannot be told apart; serve it with a version that does"
+            )
+        self._root = root / ANSWERS / _safe(identity.fingerprint)
         self._waiting: dict[Path, list[dict[str, Any]]] = defaultdict(list)
         self._rows = rows
         self._seconds = seconds
@@ -194,6 +208,11 @@ class AnswerStore:
         traceback: TracebackType | None,
     ) -> None:
         self.flush()
+
+
+def has_answers(root: Path) -> bool:
+    """Whether an output folder holds answers, of this run or an earlier one."""
+    return any((root / ANSWERS).glob("*/*/part-*.parquet"))
 
 
 @contextmanager

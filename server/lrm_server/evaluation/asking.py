@@ -15,6 +15,8 @@ from lrm_server.recordings.pixels import as_pixels
 
 UNREADABLE: Final = "unreadable"
 """Code of the failure of a question whose frames cannot be read."""
+MODEL_CODES: Final = frozenset({"label_mass_low", "answer_unparsable", "answer_not_reached"})
+"""Codes of failures that are the model's: it was asked, and did not answer the question."""
 
 Edit = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """A change to a frame, uint8 (H, W, 3) RGB to the same; applied to every frame of a question."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lrm_server.evaluation.asking import Answer
-from lrm_server.evaluation.gathering import Evidence, Reading, Row, gather, numbers
+from lrm_server.evaluation.gathering import (
+    Evidence,
+    MissingError,
+    Reading,
+    Row,
+    by_probability,
+    gather,
+    numbers,
+)
 from lrm_server.evaluation.judged import JudgedEpisode, JudgedModel
 from lrm_server.evaluation.plan import Pair, both_orders, consecutive_pairs, near_pairs
 
@@ -20,10 +29,9 @@ def progress_errors(model: JudgedModel, read: Reading) -> Evidence:
     """Said and true progress of the frames after the first, which is the initial one itself."""
 
     def row(judged: JudgedEpisode) -> Row:
-        said = numbers(judged.progress, range(1, len(judged.episode.frames)), read)
         truth = judged.episode.progress
         assert truth is not None  # noqa: S101
-        return list(said.values()), [truth[at] for at in said]
+        return _beside(truth, judged.progress, range(1, len(truth)), read)
 
     return gather(model, "progress", ("progress",), row)
 
@@ -32,12 +40,23 @@ def completion_calls(model: JudgedModel, read: Reading) -> Evidence:
     """Said and true completion of every frame."""
 
     def row(judged: JudgedEpisode) -> Row:
-        said = numbers(judged.completion, range(len(judged.episode.frames)), read)
         done = judged.episode.done
         assert done is not None  # noqa: S101
-        return list(said.values()), [done[at] for at in said]
+        return _beside(done, judged.completion, range(len(done)), read)
 
     return gather(model, "completion", ("done",), row)
+
+
+def completion_probabilities(model: JudgedModel) -> Evidence:
+    """As ``completion_calls``, of the probability of done.
+
+    Raises:
+        MissingError: also where there are answers and none has probabilities.
+    """
+    answers = [a for judged in model.episodes for a in judged.completion.values() if not a.error]
+    if answers and not any(answer.probabilities for answer in answers):
+        raise MissingError("the answers have no probabilities")
+    return completion_calls(model, by_probability)
 
 
 def hard_completion_calls(model: JudgedModel, read: Reading) -> Evidence:
@@ -56,8 +75,7 @@ def hard_completion_calls(model: JudgedModel, read: Reading) -> Evidence:
             or (not episode.success and at == last)
             or (episode.success and progress[at] >= SHORTLY_BEFORE)
         ]
-        said = numbers(judged.completion, hard, read)
-        return list(said.values()), [done[at] for at in said]
+        return _beside(done, judged.completion, hard, read)
 
     return gather(model, "completion", ("done", "progress", "success"), row)
 
@@ -85,7 +103,7 @@ def running_sums(model: JudgedModel, read: Reading) -> Evidence:
         assert truth is not None  # noqa: S101
         if len(said) < len(pairs):
             return None
-        return np.cumsum([0.0, *said.values()]).tolist(), truth.tolist()
+        return Row(np.cumsum([0.0, *said.values()]).tolist(), truth.tolist())
 
     return gather(model, "contrastive", ("progress",), row)
 
@@ -96,24 +114,22 @@ def running_sums_of_successes(model: JudgedModel, read: Reading) -> Evidence:
     def row(judged: JudgedEpisode) -> Row | None:
         pairs = consecutive_pairs(judged.episode)[: _until_success(judged)]
         said = numbers(judged.contrastive, pairs, read)
-        if not judged.episode.success or len(said) < len(pairs):
+        if len(said) < len(pairs):
             return None
         steps = judged.episode.steps[: len(pairs) + 1]
-        return np.cumsum([0.0, *said.values()]).tolist(), steps.tolist()
+        return Row(np.cumsum([0.0, *said.values()]).tolist(), steps.tolist())
 
-    return gather(model, "contrastive", ("success",), row)
+    return gather(model, "contrastive", ("success",), row, of=_succeeds)
 
 
 def progress_of_successes(model: JudgedModel, read: Reading) -> Evidence:
     """Said progress and time (the step) over a success, up to the frame of its first success."""
 
-    def row(judged: JudgedEpisode) -> Row | None:
-        if not judged.episode.success:
-            return None
-        said = numbers(judged.progress, range(_until_success(judged) + 1), read)
-        return list(said.values()), [judged.episode.steps[at] for at in said]
+    def row(judged: JudgedEpisode) -> Row:
+        frames = range(_until_success(judged) + 1)
+        return _beside(judged.episode.steps, judged.progress, frames, read)
 
-    return gather(model, "progress", ("success",), row)
+    return gather(model, "progress", ("success",), row, of=_succeeds)
 
 
 def episode_rewards(model: JudgedModel, head: str, read: Reading) -> Evidence:
@@ -124,24 +140,33 @@ def episode_rewards(model: JudgedModel, head: str, read: Reading) -> Evidence:
     """
     own = all(judged.episode.rewards is not None for judged in model.episodes)
 
-    def row(judged: JudgedEpisode) -> Row:
+    def row(judged: JudgedEpisode) -> Row | None:
         said = rewards_of(judged, head, read)
+        if not said:
+            return None
         truth = judged.episode.rewards if own else judged.episode.progress
         assert truth is not None  # noqa: S101
         change = head == "contrastive" and not own
-        return list(said.values()), [truth[at] - (truth[at - 1] if change else 0) for at in said]
+        true = [truth[at] - (truth[at - 1] if change else 0) for at in said]
+        return Row(list(said.values()), true, len(truth) - 1 - len(said))
 
-    return gather(model, head, () if own else ("progress",), row)
+    return gather(model, head, () if own else ("progress",), row, of=_has_rewards)
 
 
 def episode_outcomes(model: JudgedModel, head: str, read: Reading) -> Evidence:
-    """The mean of a head's rewards over an episode, and whether it succeeds; one entry each."""
+    """The mean of a head's rewards over an episode, and whether it succeeds; one entry each.
+
+    An episode of one frame has no rewards.
+    """
 
     def row(judged: JudgedEpisode) -> Row | None:
         said = list(rewards_of(judged, head, read).values())
-        return ([float(np.mean(said))], [float(bool(judged.episode.success))]) if said else None
+        if not said:
+            return None
+        lost = len(judged.episode.frames) - 1 - len(said)
+        return Row([float(np.mean(said))], [float(bool(judged.episode.success))], lost)
 
-    return gather(model, head, ("success",), row)
+    return gather(model, head, ("success",), row, of=_has_rewards)
 
 
 def last_answers(
@@ -157,7 +182,7 @@ def last_answers(
         answers = judged.progress if head == "progress" else judged.completion
         answer = answers.get(len(judged.episode.frames) - 1)
         said = None if answer is None else read(answer)
-        return None if said is None else ([said], [truth(judged)])
+        return None if said is None else Row([said], [truth(judged)])
 
     return gather(model, head, labels, row)
 
@@ -175,12 +200,30 @@ def _comparisons(
     model: JudgedModel, read: Reading, pairs: Callable[[JudgedEpisode], list[Pair]]
 ) -> Evidence:
     def row(judged: JudgedEpisode) -> Row:
-        said = numbers(judged.contrastive, pairs(judged), read)
+        wanted = pairs(judged)
+        said = numbers(judged.contrastive, wanted, read)
         truth = judged.episode.progress
         assert truth is not None  # noqa: S101
-        return list(said.values()), [truth[two] - truth[one] for one, two in said]
+        true = [truth[two] - truth[one] for one, two in said]
+        return Row(list(said.values()), true, len(wanted) - len(said))
 
     return gather(model, "contrastive", ("progress",), row)
+
+
+def _beside(
+    truth: NDArray[Any], answers: Mapping[int, Answer], frames: Sequence[int], read: Reading
+) -> Row:
+    """Answers about frames, and the truth of the same frames."""
+    said = numbers(answers, frames, read)
+    return Row(list(said.values()), [truth[at] for at in said], len(frames) - len(said))
+
+
+def _has_rewards(judged: JudgedEpisode) -> bool:
+    return len(judged.episode.frames) > 1
+
+
+def _succeeds(judged: JudgedEpisode) -> bool:
+    return bool(judged.episode.success)
 
 
 def _until_success(judged: JudgedEpisode) -> int:

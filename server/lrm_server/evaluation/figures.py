@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 
 from lrm_server.evaluation import evidence as ev
-from lrm_server.evaluation.asking import Answer
+from lrm_server.evaluation.asking import MODEL_CODES, Answer
 from lrm_server.evaluation.gathering import (
     Evidence,
     MissingError,
@@ -19,15 +19,13 @@ from lrm_server.evaluation.gathering import (
 )
 from lrm_server.evaluation.judged import JudgedEpisode, JudgedModel
 from lrm_server.evaluation.metrics import calibration, lrm, robometer, roboreward
-from lrm_server.evaluation.metrics.bootstrap import with_interval
+from lrm_server.evaluation.metrics.bootstrap import difference, with_interval
 from lrm_server.evaluation.metrics.result import Measurement, Metric
 
 Better = Literal["higher", "lower"]
 
 PARTIAL_FROM: Final = 0.5
 """A failure that ends with so much true progress is partly successful."""
-
-_MODEL_ERRORS: Final = ("label_mass_low", "answer_unparsable", "answer_not_reached")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +39,35 @@ class Bootstrap:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A measurement, and what a resample must keep: one stratum an episode, or None."""
+    """A measurement, and what it is of.
+
+    Attributes:
+        measurement: over the episodes.
+        whole: the episodes whose every question has its answer.
+        note: what is left out.
+        strata: what a resample must keep: one stratum an episode, or None.
+    """
 
     measurement: Measurement
-    strata: Sequence[Hashable] | None = None
+    whole: tuple[JudgedEpisode, ...]
     note: str = ""
+    strata: Sequence[Hashable] | None = None
+
+    def metric(self, name: str, bootstrap: Bootstrap) -> Metric:
+        """With its interval, where there are resamples."""
+        metric = (
+            with_interval(
+                self.measurement,
+                resamples=bootstrap.resamples,
+                level=bootstrap.level,
+                seed=bootstrap.seed,
+                strata=self.strata,
+            )
+            if bootstrap.resamples
+            else self.measurement.metric
+        )
+        notes = "; ".join(note for note in (metric.note, self.note) if note)
+        return replace(metric, name=name, note=notes)
 
 
 Measure = Callable[[JudgedModel], Measured]
@@ -74,22 +96,33 @@ class Figure:
     def of(self, model: JudgedModel, bootstrap: Bootstrap) -> Metric:
         """The figure of a model with its interval, or why there is none."""
         try:
-            measured = self.measure(model)
+            return self.measure(model).metric(self.label, bootstrap)
         except MissingError as error:
             return Metric(self.label, None, why=str(error))
-        metric = (
-            with_interval(
-                measured.measurement,
-                resamples=bootstrap.resamples,
-                level=bootstrap.level,
-                seed=bootstrap.seed,
-                strata=measured.strata,
-            )
-            if bootstrap.resamples
-            else measured.measurement.metric
-        )
-        notes = "; ".join(note for note in (metric.note, measured.note) if note)
-        return replace(metric, name=self.label, note=notes)
+
+    def less(self, model: JudgedModel, other: JudgedModel, bootstrap: Bootstrap) -> Metric:
+        """A model's figure less another's.
+
+        It is over the episodes that both answered as a whole; a resample draws the same for both.
+        """
+        try:
+            mine, others = self._where_both_answered(model, other)
+        except MissingError as error:
+            return Metric(self.label, None, why=str(error))
+        between = replace(mine, measurement=difference(mine.measurement, others.measurement))
+        return between.metric(self.label, bootstrap)
+
+    def _where_both_answered(
+        self, model: JudgedModel, other: JudgedModel
+    ) -> tuple[Measured, Measured]:
+        both = _keys(self.measure(model).whole) & _keys(self.measure(other).whole)
+        if not both:
+            raise MissingError("there is no episode that both models answered as a whole")
+        return self.measure(model.only(both)), self.measure(other.only(both))
+
+
+def _keys(episodes: Sequence[JudgedEpisode]) -> set[tuple[str, str]]:
+    return {judged.key for judged in episodes}
 
 
 Gather = Callable[[JudgedModel], Evidence]
@@ -100,7 +133,7 @@ def over(gather: Gather, metric: Callable[..., Measurement]) -> Measure:
 
     def measure(model: JudgedModel) -> Measured:
         found = gather(model)
-        return Measured(metric(found.said, found.true), note=found.note)
+        return Measured(metric(found.said, found.true), found.whole, found.note)
 
     return measure
 
@@ -111,8 +144,8 @@ def progress_by(read: Reading) -> Gather:
 
 
 def near(model: JudgedModel) -> Evidence:
-    """Near pairs in both orders."""
-    return ev.near_comparisons(model, by_expectation)
+    """Near pairs in both orders, by label: what is undecided has no direction."""
+    return ev.near_comparisons(model, by_label)
 
 
 def hard(model: JudgedModel) -> Evidence:
@@ -121,8 +154,8 @@ def hard(model: JudgedModel) -> Evidence:
 
 
 def consecutive(model: JudgedModel) -> Evidence:
-    """Consecutive frames."""
-    return ev.consecutive_comparisons(model, by_expectation)
+    """Consecutive frames, by label."""
+    return ev.consecutive_comparisons(model, by_label)
 
 
 def completion_accuracy(model: JudgedModel) -> Measured:
@@ -132,7 +165,7 @@ def completion_accuracy(model: JudgedModel) -> Measured:
 
 def completion_ece(model: JudgedModel) -> Measured:
     """Calibration of the probability of done."""
-    return over(lambda m: ev.completion_calls(m, by_expectation), calibration.ece)(model)
+    return over(ev.completion_probabilities, calibration.ece)(model)
 
 
 def order(metric: Callable[..., Measurement]) -> Measure:
@@ -143,7 +176,8 @@ def order(metric: Callable[..., Measurement]) -> Measure:
 def monotonicity(model: JudgedModel) -> Measured:
     """Of the running sum of contrastive answers over successes."""
     found = ev.running_sums_of_successes(model, by_label)
-    return Measured(lrm.monotonicity(found.said, [1.0] * len(found.said)))
+    measurement = lrm.monotonicity(found.said, [1.0] * len(found.said))
+    return Measured(measurement, found.whole, found.note)
 
 
 def outcome(head: str, metric: Callable[..., Measurement]) -> Measure:
@@ -162,9 +196,8 @@ def totals(head: str) -> Measure:
 
     def measure(model: JudgedModel) -> Measured:
         found = ev.episode_rewards(model, head, by_expectation)
-        kept = [(s, t) for s, t in zip(found.said, found.true, strict=True) if len(s)]
-        means = [[float(np.mean(row)) for row in column] for column in zip(*kept, strict=True)]
-        return Measured(lrm.global_pearson(*means), note=found.note)
+        means = [[float(np.mean(row)) for row in column] for column in (found.said, found.true)]
+        return Measured(lrm.global_pearson(*means), found.whole, found.note)
 
     return measure
 
@@ -179,7 +212,8 @@ def success_auprc(model: JudgedModel) -> Measured:
     found = ev.last_answers(
         model, "completion", ("success",), lambda j: float(bool(j.episode.success)), by_expectation
     )
-    return Measured(robometer.success_auprc(found.said, found.true), note=found.note)
+    measurement = robometer.success_auprc(found.said, found.true)
+    return Measured(measurement, found.whole, found.note)
 
 
 def policy_ranking(model: JudgedModel) -> Measured:
@@ -193,7 +227,8 @@ def policy_ranking(model: JudgedModel) -> Measured:
     tasks = [judged.episode.group or judged.episode.task for judged in found.episodes]
     ranks = [float(rank[0]) for rank in found.true]
     measurement = robometer.policy_ranking(found.said, ranks, tasks)
-    return Measured(measurement, list(zip(tasks, ranks, strict=True)), found.note)
+    strata = list(zip(tasks, ranks, strict=True))
+    return Measured(measurement, found.whole, found.note, strata)
 
 
 def _quality(judged: JudgedEpisode) -> float:
@@ -210,6 +245,7 @@ class _Ratings:
     said: list[float | None]
     true: list[float]
     subsets: list[str]
+    whole: tuple[JudgedEpisode, ...]
     note: str
 
 
@@ -217,7 +253,7 @@ def _ratings(model: JudgedModel) -> _Ratings:
     def rating(answer: Answer) -> float | None:
         if answer.value is not None:
             return float(roboreward.to_rating(min(max(answer.value, 0.0), 1.0)))
-        return float("nan") if answer.error.partition(":")[0] in _MODEL_ERRORS else None
+        return float("nan") if answer.error.partition(":")[0] in MODEL_CODES else None
 
     def truth(judged: JudgedEpisode) -> float:
         assert judged.episode.progress is not None  # noqa: S101
@@ -228,6 +264,7 @@ def _ratings(model: JudgedModel) -> _Ratings:
         [None if np.isnan(row[0]) else float(row[0]) for row in found.said],
         [float(row[0]) for row in found.true],
         [judged.episode.group or judged.data_set for judged in found.episodes],
+        found.whole,
         found.note,
     )
 
@@ -236,22 +273,20 @@ def roboreward_macro(model: JudgedModel) -> Measured:
     """Mean over subsets of the error of the rating of the last frame."""
     found = _ratings(model)
     measurement = roboreward.macro_mae(found.said, found.true, found.subsets)
-    return Measured(measurement, found.subsets, found.note)
+    return Measured(measurement, found.whole, found.note, found.subsets)
 
 
 def roboreward_subset(subset: str) -> Measure:
     """The error of the rating of the last frame in one subset."""
 
     def measure(model: JudgedModel) -> Measured:
-        found = _ratings(model)
+        found = _ratings(model.of_group(subset))
         each = roboreward.mae_per_subset(found.said, found.true, found.subsets)
-        if subset not in each:
-            raise MissingError(f"no last frame of {subset} has an answer")
-        return Measured(each[subset])
+        return Measured(each[subset], found.whole, found.note)
 
     return measure
 
 
 def of_group(gather: Gather, metric: Callable[..., Measurement], group: str) -> Measure:
     """A metric over the episodes of one group."""
-    return over(lambda model: gather(model).of_group(group), metric)
+    return over(lambda model: gather(model.of_group(group)), metric)

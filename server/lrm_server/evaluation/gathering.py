@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,11 @@ def by_expectation(answer: Answer) -> float | None:
     return answer.score
 
 
+def by_probability(answer: Answer) -> float | None:
+    """The probability-weighted value alone; None where there are no probabilities."""
+    return answer.score if answer.probabilities else None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """Two columns, an entry an episode, and the episodes that they are of.
@@ -42,31 +47,29 @@ class Evidence:
         episodes: those that have what is needed.
         said: float64 (n,) each: what the model said.
         true: float64 (n,) each: what is so.
-        note: how many episodes are left out, and why; empty when none is.
+        whole: those of the episodes whose every question has its answer.
+        note: how many episodes or answers are left out, and why; empty when none is.
     """
 
     episodes: tuple[JudgedEpisode, ...]
     said: tuple[Floats, ...]
     true: tuple[Floats, ...]
+    whole: tuple[JudgedEpisode, ...] = ()
     note: str = ""
 
-    def of_group(self, group: str) -> Evidence:
-        """The episodes of one subset.
 
-        Raises:
-            MissingError: it has none.
-        """
-        mine = [at for at, each in enumerate(self.episodes) if each.episode.group == group]
-        if not mine:
-            raise MissingError(f"no episode of {group} has what this needs")
-        return Evidence(
-            tuple(self.episodes[at] for at in mine),
-            tuple(self.said[at] for at in mine),
-            tuple(self.true[at] for at in mine),
-        )
+class Row(NamedTuple):
+    """What an episode adds.
 
+    Attributes:
+        said: what the model said,
+        true: and what is so, entry by entry.
+        lost: how many more entries there would be if every question had its answer.
+    """
 
-Row = tuple[Sequence[float], Sequence[float]]
+    said: Sequence[float]
+    true: Sequence[float]
+    lost: int = 0
 
 
 def gather(
@@ -74,11 +77,20 @@ def gather(
     head: str,
     labels: Sequence[str],
     row: Callable[[JudgedEpisode], Row | None],
+    *,
+    of: Callable[[JudgedEpisode], bool] = lambda _: True,
 ) -> Evidence:
-    """The rows of the episodes that have the labels; ``row`` gives None to leave one out.
+    """The rows of the episodes that have the labels; the note counts what is left out.
+
+    Args:
+        model: whose answers.
+        head: that gave them.
+        labels: that an episode must have.
+        row: of an episode; None where an answer is missing without which it has none.
+        of: which of the episodes that have the labels are meant at all.
 
     Raises:
-        MissingError: no episode has the labels, or nothing was answered.
+        MissingError: no episode has the labels, none is meant, or nothing was answered.
     """
     if not any(asked == head for judged in model.episodes for asked, *_ in judged.answers()):
         raise MissingError(_why_unasked(model, head))
@@ -86,16 +98,30 @@ def gather(
     if not labelled:
         wanted = " and ".join(_WORDS[label] for label in labels)
         raise MissingError(f"no episode has {wanted}")
-    found = [(judged, given) for judged in labelled if (given := row(judged)) is not None]
-    if not any(len(said) for _, (said, _) in found):
+    meant = [judged for judged in labelled if of(judged)]
+    found = [(judged, given) for judged in meant if (given := row(judged)) is not None]
+    if not any(len(given.said) for _, given in found):
         raise MissingError("no episode has an answer that this needs")
-    unlabelled = len(model.episodes) - len(labelled)
+    notes = [
+        _share(len(model.episodes) - len(labelled), len(model.episodes), "lack the labels"),
+        _share(len(meant) - len(found), len(meant), "left out: an answer is missing"),
+        _share(
+            sum(given.lost > 0 for _, given in found),
+            len(meant),
+            f"lack answers, {sum(given.lost for _, given in found)} in all",
+        ),
+    ]
     return Evidence(
         tuple(judged for judged, _ in found),
-        tuple(np.asarray(said, dtype=np.float64) for _, (said, _) in found),
-        tuple(np.asarray(true, dtype=np.float64) for _, (_, true) in found),
-        f"{unlabelled} of {len(model.episodes)} episodes lack the labels" if unlabelled else "",
+        tuple(np.asarray(given.said, dtype=np.float64) for _, given in found),
+        tuple(np.asarray(given.true, dtype=np.float64) for _, given in found),
+        tuple(judged for judged, given in found if not given.lost),
+        "; ".join(note for note in notes if note),
     )
+
+
+def _share(some: int, all_: int, which: str) -> str:
+    return f"{some} of {all_} episodes {which}" if some else ""
 
 
 _WORDS: Final = {

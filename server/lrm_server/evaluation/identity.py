@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from lrm_client import Readout, RewardClient
 
 
+class NotJudgeableError(ValueError):
+    """A server whose model cannot be judged; says what is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeadIdentity:
     """A head as it is served.
@@ -51,11 +55,11 @@ def identify(client: RewardClient) -> ModelIdentity:
 
     Raises:
         LrmError: the server does not answer.
-        ValueError: it serves no model.
+        NotJudgeableError: it serves no model.
     """
     served = client.models()
     if not served.models:
-        raise ValueError("the server serves no model")
+        raise NotJudgeableError("the server serves no model: give it a checkpoint")
     # The heads of a server are of one checkpoint; adapters are heads of it.
     model = served.models[0]
     heads = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lrm_client import Readout
@@ -47,6 +47,11 @@ class JudgedEpisode:
     progress: Mapping[int, Answer] = field(default_factory=dict)
     completion: Mapping[int, Answer] = field(default_factory=dict)
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Data set and episode, by which models are compared."""
+        return self.data_set, self.episode.id
+
     def answers(self) -> Iterator[tuple[str, int | None, int, Answer]]:
         """All answers as (head, previous, current, answer)."""
         for (previous, current), answer in self.contrastive.items():
@@ -86,6 +91,22 @@ class JudgedModel:
     def called(self, name: str) -> JudgedModel:
         """The same under another name."""
         return replace(self, name=name)
+
+    def readouts(self) -> dict[str, str]:
+        """How each head was read, defaults resolved; without those that name no readout."""
+        heads = self.identity.heads if self.identity else {}
+        named = {name: self.readout or head.readout for name, head in heads.items()}
+        return {name: readout.value for name, readout in named.items() if readout}
+
+    def of_group(self, group: str) -> JudgedModel:
+        """The same on the episodes of one subset."""
+        mine = tuple(judged for judged in self.episodes if judged.episode.group == group)
+        return replace(self, episodes=mine)
+
+    def only(self, keys: Collection[tuple[str, str]]) -> JudgedModel:
+        """The same on some episodes, by their keys."""
+        mine = tuple(judged for judged in self.episodes if judged.key in keys)
+        return replace(self, episodes=mine)
 
     def failures(self) -> list[Failure]:
         """The questions without an answer."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from lrm_client import __version__
 from lrm_server.evaluation.figures import Bootstrap
 from lrm_server.evaluation.judged import EpisodeSet, Failure, JudgedModel
-from lrm_server.evaluation.references import AtRandom, ByTime, judged_by
+from lrm_server.evaluation.references import AtRandom, ByTime, Oracle, judged_by
 from lrm_server.evaluation.sections import FilledTable, fill, sections
 from lrm_server.evaluation.tables import as_data
 from lrm_server.recordings.episode import RecordedEpisode
@@ -54,9 +55,16 @@ class Evaluation:
             for metric in row.metrics[: len(self.models)]
         )
 
-    def as_json(self) -> str:
-        """All figures and what they are of."""
+    def as_json(self, options: Mapping[str, object]) -> str:
+        """All figures, what they are of, and with which options they can be had again.
+
+        Args:
+            options: of the run, by name, as JSON can hold them.
+        """
         content: dict[str, Any] = {
+            "lrm": __version__,
+            "options": dict(options),
+            "intervals": {"method": "percentile bootstrap over episodes", **asdict(self.bootstrap)},
             "data_sets": [
                 {
                     "name": each.name,
@@ -71,13 +79,17 @@ class Evaluation:
                     "name": model.title,
                     "id": model.identity.id,
                     "fingerprint": model.identity.fingerprint,
+                    "server": model.identity.version,
+                    "description": model.identity.description,
                     "profiles": {name: head.digest for name, head in model.identity.heads.items()},
+                    "readouts": model.readouts(),
                     "questions": model.count(),
                     "failures": len(model.failures()),
                 }
                 for model in self.models
                 if model.identity is not None
             ],
+            "references": [model.title for model in self.references],
             "tables": [as_data(table) for table in self.tables],
         }
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -109,7 +121,7 @@ def evaluate(
     """
     episodes = list(_episodes(data_sets))
     references = tuple(
-        judged_by(model, data_sets, heads) for model in (ByTime(episodes), AtRandom())
+        judged_by(model, data_sets, heads) for model in (ByTime(episodes), AtRandom(), Oracle())
     )
     tables = tuple(
         fill(section, [*models, *references], bootstrap, measured)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,9 @@ NEAR_SPAN: Final = (0.06, 0.16)
 NEAR_DIFFERENCE: Final = 0.05
 """Least difference of true progress that makes one of two near frames the better one."""
 
+MOST_NEAR: Final = 40
+"""Near pairs of an episode: with more of them, as many are drawn, evenly over the episode."""
+
 Pair = tuple[int, int]
 """Two frames by their places in ``episode.frames``: (previous, current)."""
 
@@ -33,7 +37,9 @@ def near_pairs(episode: RecordedEpisode) -> list[Pair]:
     """Pairs of frames (earlier, later) that are near and whose true progress differs.
 
     The episode's extent, of which ``NEAR_SPAN`` is a share, runs up to the first success for a
-    success and to the last frame otherwise. Without progress labels there are no such pairs.
+    success and to the last frame otherwise. Of more than ``MOST_NEAR`` one is drawn from each of
+    as many equal stretches, in the order of the earlier frame; the episode's id is the seed.
+    Without progress labels there are no such pairs.
     """
     if episode.progress is None:
         return []
@@ -42,13 +48,23 @@ def near_pairs(episode: RecordedEpisode) -> list[Pair]:
     if episode.success and episode.done is not None and episode.done.any():
         end = steps[int(np.argmax(episode.done))]
     extent = max(int(end), 1)
-    least, most = NEAR_SPAN
-    return [
-        (one, other)
-        for one, other in combinations(range(len(steps)), 2)
-        if least <= (steps[other] - steps[one]) / extent <= most
-        and abs(progress[other] - progress[one]) >= NEAR_DIFFERENCE
-    ]
+    found: list[Pair] = []
+    for one in range(len(steps)):
+        span = (steps[one + 1 :] - steps[one]) / extent
+        first = one + 1 + int(np.searchsorted(span, NEAR_SPAN[0], "left"))
+        last = one + 1 + int(np.searchsorted(span, NEAR_SPAN[1], "right"))
+        others = np.arange(first, last)
+        differs = np.abs(progress[others] - progress[one]) >= NEAR_DIFFERENCE
+        found += [(one, int(other)) for other in others[differs]]
+    return found if len(found) <= MOST_NEAR else _spread(found, episode.id)
+
+
+def _spread(pairs: Sequence[Pair], seed: str) -> list[Pair]:
+    """One pair of each of ``MOST_NEAR`` stretches of equal length."""
+    digest = hashlib.sha256(seed.encode()).digest()
+    random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    edges = np.linspace(0, len(pairs), MOST_NEAR + 1).round().astype(int)
+    return [pairs[random.integers(low, high)] for low, high in pairwise(edges)]
 
 
 def both_orders(pairs: Sequence[Pair]) -> list[Pair]:

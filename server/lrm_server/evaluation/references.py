@@ -1,4 +1,4 @@
-"""Models that look at no frame: what a figure would be without looking."""
+"""Models that look at no frame: what a figure is without looking, and with right answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from lrm_server.evaluation.asking import Answer, Question, RewardModel
 from lrm_server.evaluation.judged import EpisodeSet, JudgedEpisode, JudgedModel
+from lrm_server.evaluation.metrics.lrm.progress import EPSILON
 from lrm_server.evaluation.plan import plan_questions
 from lrm_server.recordings.episode import RecordedEpisode
 
@@ -68,6 +69,33 @@ class AtRandom:
         random = np.random.default_rng(int.from_bytes(seed[:8], "little"))
         values = {"progress": _STAGES, "contrastive": (-1.0, 1.0)}.get(question.head, (0.0, 1.0))
         return float(random.choice(values))
+
+
+class Oracle:
+    """Answers every question rightly, from the labels: what a figure is with right answers.
+
+    Progress is the nearest stage by label and the truth itself as expected value; of two frames
+    the one with more true progress is the better one, and equal ones are undecided. Where the
+    label is missing it gives no answer.
+    """
+
+    name = "oracle"
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """See ``RewardModel``."""
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question: Question) -> Answer:
+        episode, at = question.episode, question.current
+        if question.head == "completion" and episode.done is not None:
+            done = float(episode.done[at])
+            return Answer(done, done, probabilities={"no": 1 - done, "yes": done})
+        if question.head == "completion" or episode.progress is None:
+            return Answer(error=f"unlabelled: episode {episode.id} has no {question.head} labels")
+        truth = float(episode.progress[at])
+        if question.previous is not None:
+            return Answer(float(np.sign(truth - episode.progress[question.previous])))
+        return Answer(float(np.floor(truth * 10 + 0.5 + EPSILON) / 10), truth)
 
 
 def judged_by(

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from lrm_client import DeadlineExceeded, InvalidRequest, Overloaded, Readout
 from lrm_server.evaluation.answers import AnswerStore, StoredAnswer, question_key
 from lrm_server.evaluation.asking import Answer, Question, RewardModel
-from lrm_server.evaluation.held import held
+from lrm_server.evaluation.digests import digest_of
 from lrm_server.evaluation.identity import ModelIdentity
 from lrm_server.evaluation.judged import EpisodeSet, JudgedEpisode, JudgedModel
 from lrm_server.evaluation.plan import plan_questions
@@ -82,6 +82,8 @@ class _Planned(NamedTuple):
 class Scoring:
     """One model's answers about data sets, from disk where they are known.
 
+    Frames are in memory one at a time for an episode's digest, and batch by batch to be asked.
+
     Args:
         model: who is asked.
         identity: what decides on its answers.
@@ -121,9 +123,8 @@ class Scoring:
         with self._store:
             for data_set in data_sets:
                 for episode in data_set.episodes:
-                    in_memory, digest = held(episode)
-                    planned, pending = self._plan(data_set.name, in_memory, digest)
-                    # The frames in memory live no longer than their questions.
+                    digest = digest_of(episode)
+                    planned, pending = self._plan(data_set.name, episode, digest)
                     about.append((data_set.name, episode, digest, planned))
                     waiting += pending
                     while len(waiting) >= self._batch:
@@ -155,6 +156,8 @@ class Scoring:
                 if key not in self._answers:
                     pending.append(_Pending(asked, key, name, data_set, digest))
         self._advanced(len(planned) - len(pending))
+        # What shows the same frames is asked together: a batch reads few, and goes forward.
+        pending.sort(key=lambda each: max(each.question.current, each.question.previous or 0))
         return planned, pending
 
     def _ask(self, batch: Sequence[_Pending]) -> None:

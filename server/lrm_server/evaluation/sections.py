@@ -11,7 +11,7 @@ from lrm_server.evaluation.gathering import by_expectation, by_label
 from lrm_server.evaluation.judged import JudgedModel
 from lrm_server.evaluation.metrics import lrm, robometer
 from lrm_server.evaluation.metrics.result import Measurement, Metric
-from lrm_server.evaluation.plan import HEADS
+from lrm_server.evaluation.plan import HEADS, MOST_NEAR
 from lrm_server.evaluation.published import PublishedColumn, published_figures
 
 
@@ -42,6 +42,7 @@ class TableRow:
         better: which way is better; None for a heading.
         metrics: one for each model.
         published: as printed in the papers, one for each column; empty under a heading.
+        differences: of each model that was asked after the first, less the first.
         indented: whether it stands under a heading.
     """
 
@@ -51,14 +52,16 @@ class TableRow:
     metrics: tuple[Metric, ...]
     published: tuple[str, ...]
     indented: bool = False
+    differences: tuple[Metric, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FilledTable:
-    """A table with a column for each model, and one for each published one."""
+    """A table with a column for each model, each difference, and each published model."""
 
     section: Section
     models: tuple[str, ...]
+    compared: tuple[str, ...]
     published: tuple[PublishedColumn, ...]
     rows: tuple[TableRow, ...]
 
@@ -98,6 +101,7 @@ def fill(
     """
     beside = published_figures().of(section.key)
     none = Bootstrap(resamples=0)
+    first, *others = [model for model in models if model.identity is not None] or models[:1]
     rows: list[TableRow] = []
     heading = ""
     for figure in section.figures:
@@ -111,11 +115,22 @@ def fill(
             figure.of(model, none if model.identity is None else bootstrap) for model in models
         )
         alone = () if figure.under else published
+        differences = tuple(figure.less(model, first, bootstrap) for model in others)
         rows.append(
-            TableRow(figure.key, figure.label, figure.better, metrics, alone, bool(figure.under))
+            TableRow(
+                figure.key,
+                figure.label,
+                figure.better,
+                metrics,
+                alone,
+                bool(figure.under),
+                differences,
+            )
         )
         measured()
-    return FilledTable(section, tuple(model.title for model in models), beside, tuple(rows))
+    titles = tuple(model.title for model in models)
+    compared = tuple(f"{model.title}, less {first.title}" for model in others)
+    return FilledTable(section, titles, compared, beside, tuple(rows))
 
 
 def _contrastive() -> Section:
@@ -123,7 +138,8 @@ def _contrastive() -> Section:
         "contrastive",
         "LRM: contrastive",
         "Order of an episode's frames by the running sum of the answers about consecutive frames, "
-        "against true progress; mean over episodes.",
+        "against true progress; mean over episodes. Answers have no size, so sums of right ones "
+        "need not reach 1 where progress also falls: the oracle's column is what they reach.",
         [
             Figure("kendall_tau", "Kendall tau", "higher", fig.order(lrm.kendall_tau)),
             Figure("spearman", "Spearman", "higher", fig.order(lrm.spearman)),
@@ -184,8 +200,9 @@ def _direction() -> Section:
     return Section(
         "direction",
         "LRM: contrastive direction",
-        "Frames about a tenth of the episode apart whose true progress differs, asked in both "
-        "orders; a tie is wrong. Monotonicity is of the running sum over successes, and is 1 for a "
+        "Frames about a tenth of the episode apart whose true progress differs, at most "
+        f"{MOST_NEAR} pairs spread over an episode, asked in both orders; by label, and what is "
+        "undecided is wrong. Monotonicity is of the running sum over successes, and is 1 for a "
         "model that always prefers the later frame.",
         [
             Figure(

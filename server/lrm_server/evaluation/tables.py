@@ -73,6 +73,10 @@ def as_data(table: FilledTable) -> dict[str, Any]:
                     name: asdict(metric)
                     for name, metric in zip(table.models, row.metrics, strict=True)
                 },
+                "differences": {
+                    name: asdict(metric)
+                    for name, metric in zip(table.compared, row.differences, strict=True)
+                },
             }
             for row in table.rows
             if row.metrics
@@ -86,25 +90,47 @@ def _rich_table(table: FilledTable) -> Group:
     shown = Table(title=Text(table.section.title), title_justify="left")
     shown.add_column("", no_wrap=True)
     for name in table.models:
-        shown.add_column(Text(name.replace(", ", ",\n")), justify="right", no_wrap=True)
+        shown.add_column(_header(name), justify="right", no_wrap=True)
     for column in table.published:
         title = Text(f"published:\n{column.title}")
         shown.add_column(title, justify="right", style="dim")
     for row in table.rows:
         shown.add_row(*_cells(row, table, footnotes))
+    differences = [_differences(table, footnotes)] if table.compared else []
     notes = [Text(f"  {number}) {text}", style="dim") for number, text in footnotes]
-    return Group(shown, Text(f"  {table.section.about}", style="dim"), *notes)
+    return Group(shown, *differences, Text(f"  {table.section.about}", style="dim"), *notes)
+
+
+def _differences(table: FilledTable, footnotes: Footnotes) -> Table:
+    """Beneath the figures: beside them no terminal would be wide enough."""
+    shown = Table()
+    shown.add_column("", no_wrap=True)
+    for name in table.compared:
+        shown.add_column(_header(name), justify="right", no_wrap=True)
+    for row in table.rows:
+        cells = [_text(footnotes.cell(metric)) for metric in row.differences]
+        shown.add_row(_label(row), *(cells or [Text("")] * len(table.compared)))
+    return shown
+
+
+def _header(name: str) -> Text:
+    """A model with its readout below it; a reference, which has none, word below word."""
+    return Text(name.replace(", ", ",\n") if ", " in name else name.replace(" ", "\n"))
 
 
 def _cells(row: TableRow, table: FilledTable, footnotes: Footnotes) -> list[Text]:
-    label = Text("  " * row.indented + row.label)
-    if row.better:
-        label.append(f" {ARROWS[row.better]}", style="dim")
     cells = [_text(footnotes.cell(metric)) for metric in row.metrics]
     blank = [Text("")] * (len(table.models) - len(cells))
     said = row.published or [""] * len(table.published)
     published = [Text("" if row.indented else figure or DASH) for figure in said]
-    return [label, *cells, *blank, *published]
+    return [_label(row), *cells, *blank, *published]
+
+
+def _label(row: TableRow) -> Text:
+    label = Text("  " * row.indented + row.label)
+    if row.better:
+        label.append(f" {ARROWS[row.better]}", style="dim")
+    return label
 
 
 def _text(cell: Cell) -> Text:

@@ -29,7 +29,8 @@ class RecordedEpisode:
         steps: int64 (F,), the environment steps of the frames, ascending; step 0 is the reset
             observation.
         length: the last environment step of the attempt, at least ``steps[-1]``.
-        success: whether the attempt ends in success.
+        success: whether the attempt ends in success; where it is not given, what ``done`` says of
+            the last frame.
         done: bool (F,), the task's success flag at each frame.
         progress: float64 (F,), oracle progress in [0, 1] at each frame.
         rewards: float64 (F,), the environment's own reward at each frame.
@@ -38,7 +39,8 @@ class RecordedEpisode:
         kind: who acted: ``expert``, a policy's name, or what went wrong; may be empty.
         seed: of the environment's reset.
         columns: name -> (F, ...), other numbers at each frame: ``action``, ``observation.state``,
-            and what a model said as ``score.NAME`` (float64, NaN where it gave no answer).
+            what a model said as ``score.NAME`` (float64, NaN where it gave no answer), and what
+            another program recorded of each frame's action as ``next.reward`` and the like.
     """
 
     id: str
@@ -73,6 +75,8 @@ class RecordedEpisode:
                     f"episode {self.id!r}: column {name!r} has shape {values.shape}, but there are "
                     f"{count} frames: give one row per frame"
                 )
+        if self.success is None and self.done is not None:
+            object.__setattr__(self, "success", bool(self.done[-1]))
         if not self.task.strip():
             raise RecordingError(f"episode {self.id!r} has no task: say in words what is attempted")
         if np.any(np.diff(self.steps) <= 0) or self.steps[0] < 0:

@@ -5,16 +5,17 @@
 is enough. A frame may also say its ``step`` (else its place in the list), ``progress``, ``done``
 and ``reward``: each for all frames of an episode or for none. An episode may say its ``id`` (else
 its folder's name), ``env_id``, ``seed``, ``kind``, ``success``, ``length``, ``fps``, and
-``columns`` of other numbers, a row each frame, with null where there is none.
+``columns`` of other numbers, a row each frame, with null where there is none, and the ``dtypes`` of
+those that are not float64, int64 or bool.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,12 @@ def _inside(name: str) -> str:
     if absolute or ".." in parts or not parts:
         raise ValueError("must name a file inside the episode's folder")
     return name
+
+
+Dtype = Literal[
+    "float16", "float32", "int8", "int16", "int32", "uint8", "uint16", "uint32", "uint64"
+]
+"""Of columns whose numbers do not say it themselves in JSON."""
 
 
 class _Strict(BaseModel):
@@ -65,6 +72,10 @@ class EpisodeEntry(_Strict):
     fps: Annotated[float, Field(gt=0)] | None = None
     frames: Annotated[list[FrameEntry], Field(min_length=1)]
     columns: dict[str, list[JsonValue]] = {}
+    dtypes: dict[str, Dtype] = {}
+
+
+Entry = TypeVar("Entry", bound=_Strict)
 
 
 def read_folders(root: Path) -> Contents:
@@ -116,7 +127,10 @@ def read_folder(folder: Path) -> RecordedEpisode:
         group=entry.env_id,
         kind=entry.kind,
         seed=entry.seed,
-        columns={key: _numbers(path, key, rows) for key, rows in entry.columns.items()},
+        columns={
+            key: _numbers(path, key, rows, entry.dtypes.get(key))
+            for key, rows in entry.columns.items()
+        },
     )
 
 
@@ -142,20 +156,20 @@ def write_folders(
 def write_folder(episode: RecordedEpisode, root: Path) -> Path:
     """Writes one episode as a new folder under ``root`` and returns it."""
     folder = root / as_folder_name(episode.id)
+    # Before the frames, lest what cannot be said leaves a folder without its episode.json.
+    entry = _entry(episode)
     try:
         folder.mkdir(parents=True)
     except FileExistsError as error:
         raise RecordingError(f"{folder} exists: give episodes ids that differ") from error
     width = max(4, len(str(episode.steps[-1])))
-    files = []
-    for step, frame in zip(episode.steps.tolist(), episode.frames, strict=True):
+    frames = []
+    for at, step, frame in zip(entry.frames, episode.steps.tolist(), episode.frames, strict=True):
         data, suffix = image_file(frame)
-        files.append(f"{step:0{width}d}{suffix}")
-        (folder / files[-1]).write_bytes(data)
-    try:
-        entry = _entry(episode, files)
-    except ValidationError as error:
-        raise RecordingError(f"episode {episode.id!r}: {_first_problem(error)}") from error
+        file = f"{step:0{width}d}{suffix}"
+        (folder / file).write_bytes(data)
+        frames.append(at.model_copy(update={"file": file}))
+    entry = entry.model_copy(update={"frames": frames})
     content = entry.model_dump(exclude_none=True, exclude_defaults=True)
     # Last, so that a folder with an episode.json is whole.
     (folder / EPISODE_FILE).write_text(
@@ -164,18 +178,15 @@ def write_folder(episode: RecordedEpisode, root: Path) -> Path:
     return folder
 
 
-def _entry(episode: RecordedEpisode, files: Sequence[str]) -> EpisodeEntry:
-    frames = [
-        FrameEntry(
-            file=file,
-            step=int(episode.steps[index]),
-            progress=_at(episode.progress, index),
-            done=_at(episode.done, index),
-            reward=_at(episode.rewards, index),
-        )
-        for index, file in enumerate(files)
-    ]
-    return EpisodeEntry(
+def _entry(episode: RecordedEpisode) -> EpisodeEntry:
+    """What is said of an episode, its frames' files being named once they are written.
+
+    Raises:
+        RecordingError: it cannot be said in JSON; the step is named.
+    """
+    return _checked(
+        episode,
+        EpisodeEntry,
         id=episode.id,
         env_id=episode.group,
         task=episode.task,
@@ -184,9 +195,36 @@ def _entry(episode: RecordedEpisode, files: Sequence[str]) -> EpisodeEntry:
         success=episode.success,
         length=episode.length,
         fps=episode.fps,
-        frames=frames,
+        frames=[
+            _checked(
+                episode,
+                FrameEntry,
+                f"step {step}: ",
+                file=str(step),
+                step=step,
+                progress=_at(episode.progress, index),
+                done=_at(episode.done, index),
+                reward=_at(episode.rewards, index),
+            )
+            for index, step in enumerate(episode.steps.tolist())
+        ],
         columns={name: _as_json(values) for name, values in episode.columns.items()},
+        dtypes={
+            name: str(values.dtype)
+            for name, values in episode.columns.items()
+            if str(values.dtype) in get_args(Dtype)
+        },
     )
+
+
+def _checked(
+    episode: RecordedEpisode, entry: type[Entry], place: str = "", /, **fields: Any
+) -> Entry:
+    try:
+        return entry(**fields)
+    except ValidationError as error:
+        owner = f"episode {episode.id!r}" + (f" of {episode.group}" if episode.group else "")
+        raise RecordingError(f"{owner}: {place}{_first_problem(error)}") from error
 
 
 def _column(path: Path, name: str, values: list[Any], dtype: type[Any]) -> NDArray[Any] | None:
@@ -200,16 +238,23 @@ def _column(path: Path, name: str, values: list[Any], dtype: type[Any]) -> NDArr
     return np.asarray(values, dtype)
 
 
-def _numbers(path: Path, name: str, rows: list[JsonValue]) -> NDArray[Any]:
+def _numbers(path: Path, name: str, rows: list[JsonValue], dtype: Dtype | None) -> NDArray[Any]:
     try:
         array = np.asarray(rows, None if _whole(rows) else np.float64)
     except (TypeError, ValueError) as error:
         raise RecordingError(
             f"{path}: columns.{name} must hold numbers, or lists of equal length: {error}"
         ) from error
-    if array.dtype.kind not in "bif":
+    if array.dtype.kind not in "biuf":
         raise RecordingError(f"{path}: columns.{name} must hold numbers")
-    return array
+    if dtype is None:
+        return array
+    if array.dtype.kind == "f" and np.dtype(dtype).kind != "f":
+        raise RecordingError(f"{path}: columns.{name} has gaps, and cannot be {dtype}")
+    cast: NDArray[Any] = array.astype(dtype)
+    if cast.dtype.kind in "iu" and not np.array_equal(cast, array):
+        raise RecordingError(f"{path}: columns.{name} has numbers that are no {dtype}")
+    return cast
 
 
 def _whole(rows: JsonValue) -> bool:

@@ -5,6 +5,7 @@ Tensors of one environment with a batch dimension, as ManiSkill gives them, are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -63,6 +64,7 @@ class Recorder:
         group: the environment's name.
         kind: who acts.
         fps: steps a second; None when it is not known.
+        check: called with each frame that is kept; it raises for one that cannot be written.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Recorder:
         group: str = "",
         kind: str = "",
         fps: float | None = None,
+        check: Callable[[NDArray[np.uint8]], None] = lambda frame: None,
     ) -> None:
         if every < 1:
             raise RecordingError(f"every must be at least 1, not {every}")
@@ -92,6 +95,7 @@ class Recorder:
         self._group = group
         self._kind = kind
         self._fps = fps
+        self._check = check
         self._count = 0
         self._attempt: _Attempt | None = None
 
@@ -113,7 +117,7 @@ class Recorder:
             raise RecordingError("no episode has begun: reset the environment first")
         observation, reward, terminated, truncated, info = self._env.step(action)
         over = as_flag(terminated) or as_flag(truncated)
-        attempt.take(action, as_number(reward), _success(info))
+        attempt.take(action, self._reward(reward, attempt), _success(info))
         attempt.latest = lambda: self._frame(observation)
         if over or attempt.length % self._every == 0:
             attempt.keep_latest()
@@ -130,6 +134,15 @@ class Recorder:
         self._count += 1
         self._taken(attempt.episode(self._task, self._group, self._kind, self._fps, self._every))
 
+    def _reward(self, reward: Any, attempt: _Attempt) -> float:
+        number = as_number(reward)
+        if not math.isfinite(number):
+            raise RecordingError(
+                f"{self._group or 'the environment'} gave the reward {number} at step "
+                f"{attempt.length + 1} of episode {attempt.name!r}: it must be finite"
+            )
+        return number
+
     def _frame(self, observation: Any) -> NDArray[np.uint8]:
         pixels = self._env.render() if self._renders else observation
         for depth, key in enumerate(self._path):
@@ -138,14 +151,16 @@ class Recorder:
                 keys = ", ".join(map(str, pixels)) if isinstance(pixels, Mapping) else "no keys"
                 raise RecordingError(f"camera: {place} has no {key!r}; it has {keys}")
             pixels = pixels[key]
-        return as_frame(pixels, "env.render()" if self._renders else "the observation")
+        frame = as_frame(pixels, "env.render()" if self._renders else "the observation")
+        self._check(frame)
+        return frame
 
 
 class _Attempt:
     """What is kept of the episode that runs."""
 
     def __init__(self, name: str, seed: int | None, success: bool | None) -> None:
-        self._name = name
+        self.name = name
         self._seed = seed
         self._frames: list[NDArray[np.uint8]] = []
         self._steps: list[int] = []
@@ -182,7 +197,7 @@ class _Attempt:
     ) -> RecordedEpisode:
         told = self._all_told and self._success is not None
         return RecordedEpisode(
-            id=self._name,
+            id=self.name,
             task=task,
             frames=self._frames,
             steps=np.asarray(self._steps, np.int64),

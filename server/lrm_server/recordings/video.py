@@ -133,6 +133,19 @@ class _OpenVideo:
         self._latest = None
 
 
+def check_even(height: int, width: int) -> None:
+    """Checks that frames of a size can be a video, whose colours are halved in size.
+
+    Raises:
+        RecordingError: they cannot.
+    """
+    if height % 2 or width % 2:
+        raise RecordingError(
+            f"frames of {height} x {width} pixels are no video: use an even height and width, "
+            "or write images"
+        )
+
+
 class VideoWriter:
     """An H.264 file of frames at a constant rate.
 
@@ -149,11 +162,7 @@ class VideoWriter:
     CODEC: Final = "h264"
 
     def __init__(self, path: Path, fps: Fraction, height: int, width: int, crf: int) -> None:
-        if height % 2 or width % 2:
-            raise RecordingError(
-                f"frames of {height} x {width} pixels are no video: use an even height and width, "
-                "or write images"
-            )
+        check_even(height, width)
         self._container = av.open(str(path), mode="w", format="mp4")
         options = {"crf": str(crf), "g": str(_KEY_FRAME_EVERY)}
         self._stream = self._container.add_stream("libx264", rate=fps, options=options)

@@ -116,7 +116,7 @@ def test_a_difference_is_paired_by_episode():
     hard = random.random(40)
     first = lrm.mae((hard + 0.05 + random.normal(0, 0.01, 40))[:, None], np.zeros((40, 1)))
     second = lrm.mae(hard[:, None], np.zeros((40, 1)))
-    metric = difference(first, second)
+    metric = with_interval(difference(first, second))
     assert metric.value == pytest.approx(first.value - second.value)
     assert metric.name == "MAE: difference"
     # The episodes' difficulty cancels: the noise is 0.01 / sqrt(40), not 0.3 / sqrt(40) each.
@@ -127,7 +127,9 @@ def test_a_difference_is_paired_by_episode():
 def test_a_difference_turns_with_its_sides():
     random = np.random.default_rng(12)
     first, second = (lrm.mae(random.random((20, 3)), np.zeros((20, 3))) for _ in range(2))
-    there, back = difference(first, second), difference(second, first)
+    there, back = (
+        with_interval(difference(*sides)) for sides in ((first, second), (second, first))
+    )
     assert (there.value, there.low, there.high) == (
         pytest.approx(-back.value),
         pytest.approx(-back.high),
@@ -171,7 +173,8 @@ def test_a_stratum_of_one_episode_among_others_is_told():
 
 def test_equal_models_have_a_difference_of_zero_without_interval():
     said = np.random.default_rng(1).random((12, 5))
-    metric = difference(lrm.mae(said, said * 0.5), lrm.mae(said[:, ::-1], said[:, ::-1] * 0.5))
+    turned = said[:, ::-1]
+    metric = with_interval(difference(lrm.mae(said, said * 0.5), lrm.mae(turned, turned * 0.5)))
     assert metric.value == pytest.approx(0)
     assert metric.low is None
 

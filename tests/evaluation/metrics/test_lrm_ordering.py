@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 from lrm_server.evaluation.metrics import lrm
@@ -36,20 +35,3 @@ def test_episodes_without_an_order_are_left_out_and_counted(metric):
     metric = metric([[0.5, 0.5], [0.1], [1, 2]], [[0, 1], [0], [0, 1]]).metric
     assert (metric.value, metric.count, metric.left_out) == (pytest.approx(1), 1, 2)
     assert "2 of 3" in metric.note
-
-
-def test_scores_of_comparisons_are_wins_less_losses_over_comparisons():
-    # 0 against 1: forward; 1 against 2: forward; 0 against 2: undecided; 2 against 1: backward.
-    scores = lrm.order_scores(3, [0, 1, 0, 2], [1, 2, 2, 1], [1, 1, 0, -1])
-    # Frame 0: (-1 + 0)/2; frame 1: (1 - 1 - 1)/3; frame 2: (1 + 0 + 1)/3.
-    np.testing.assert_allclose(scores, [-1 / 2, -1 / 3, 2 / 3])
-
-
-def test_a_frame_that_was_never_compared_has_no_score():
-    with pytest.raises(ValueError, match=r"\[2\] were never compared"):
-        lrm.order_scores(3, [0], [1], [1])
-
-
-def test_comparisons_of_unequal_lengths_are_refused():
-    with pytest.raises(ValueError, match="one length"):
-        lrm.order_scores(2, [0], [1], [1, 1])

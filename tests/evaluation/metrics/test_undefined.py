@@ -78,7 +78,7 @@ def test_an_undefined_metric_says_why(name):
 
 def test_a_difference_with_a_missing_side_says_which_is_missing():
     defined = lrm.roc_auc([1, 2], [True, False])
-    metric = difference(defined, lrm.roc_auc([1, 2], [True, True]))
+    metric = with_interval(difference(defined, lrm.roc_auc([1, 2], [True, True])))
     assert metric.value is None
     assert "all episodes are successes" in metric.why
 

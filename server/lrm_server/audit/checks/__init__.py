@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lrm_server.audit.checks import (
@@ -68,8 +68,21 @@ def run_checks(evidence: Evidence, thresholds: Thresholds) -> list[Finding]:
 
 def _run(check: Check, evidence: Evidence, thresholds: Thresholds) -> Finding:
     try:
-        return check.run(evidence, thresholds)
+        return _with_undecided(check.run(evidence, thresholds))
     except NotComputableError as error:
         return Finding(
             check.name, check.question, Verdict.NOT_COMPUTABLE, f"Not computable: {error}."
         )
+
+
+def _with_undecided(finding: Finding) -> Finding:
+    """The finding with what too few episodes leave open said in it."""
+    undecided = "; ".join(f"{m.meaning}, {m.why}" for m in finding.measures if m.why)
+    if not undecided:
+        return finding
+    advice = "Record more episodes." if finding.verdict is Verdict.NOT_COMPUTABLE else None
+    return replace(
+        finding,
+        sentence=f"{finding.sentence} Not decided: {undecided}.",
+        advice=finding.advice if advice is None else advice,
+    )

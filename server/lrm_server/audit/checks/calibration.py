@@ -6,7 +6,7 @@ import numpy as np
 
 from lrm_server.audit.checks.common import enough, need_head
 from lrm_server.audit.evidence import Evidence
-from lrm_server.audit.findings import Details, Finding, Verdict, measure
+from lrm_server.audit.findings import Details, Finding, NotComputableError, Verdict, measure
 from lrm_server.audit.thresholds import Thresholds
 from lrm_server.evaluation.metrics.bootstrap import with_interval
 from lrm_server.evaluation.metrics.calibration import Bin, brier, ece, reliability_curve
@@ -16,17 +16,27 @@ QUESTION = "Is a frame that completion calls done with 80 % done in 80 of 100 ca
 
 
 def check(evidence: Evidence, thresholds: Thresholds) -> Finding:
-    """Expected calibration error of completion over all asked frames."""
+    """Expected calibration error of completion over all asked frames.
+
+    Raises:
+        NotComputableError: an answer has no probability, or too few episodes are labelled.
+    """
     need_head(evidence, "completion")
     labelled = [
         (trace.completion[there], trace.done[there])
         for trace in evidence.traces
         if trace.done is not None and (there := np.isfinite(trace.completion)).any()
     ]
-    enough(labelled, "episodes that say at which frames they are done", evidence, thresholds)
+    if not all(trace.graded for trace in evidence.traces):
+        raise NotComputableError(
+            "completion's answers have no probabilities: read it by likelihood"
+        )
+    what = "episodes that say at which frames they are done"
+    enough(labelled, what, evidence, thresholds, "success")
     confidence, outcome = [c for c, _ in labelled], [d for _, d in labelled]
     figure = with_interval(ece(confidence, outcome))
-    found = measure(thresholds, "calibration.ece", "expected calibration error, ten bins", figure)
+    meaning = "expected calibration error, ten bins"
+    found = measure(thresholds, "calibration.ece", meaning, figure, episodes=len(labelled))
     bins = reliability_curve(confidence, outcome)
     worst_bin = max((b for b in bins if b.count), key=_weight)
     sentence = (

@@ -5,28 +5,37 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from scipy.stats import binomtest
 
 from lrm_server.audit.evidence import Comparison, Evidence, Floats, Trace
-from lrm_server.audit.findings import Measure, NotComputableError, estimate
+from lrm_server.audit.findings import (
+    AbsentError,
+    Measure,
+    NotComputableError,
+    Verdict,
+    estimate,
+    worst,
+)
 from lrm_server.audit.thresholds import Thresholds
 from lrm_server.evaluation.metrics.bootstrap import LEVEL
 from lrm_server.evaluation.metrics.result import Metric
 
 T = TypeVar("T")
+Label = Literal["success", "progress"]
+"""What an episode may be labelled with."""
 
 
 def need_head(evidence: Evidence, *heads: str) -> None:
     """Refuses where none of some heads was asked.
 
     Raises:
-        NotComputableError: none of them is among the evidence's heads.
+        AbsentError: none of them is among the evidence's heads.
     """
     if not set(heads) & set(evidence.heads):
-        raise NotComputableError(f"{' and '.join(heads)} was not asked")
+        raise AbsentError(f"{' and '.join(heads)} was not asked")
 
 
 def successes(evidence: Evidence) -> list[Trace]:
@@ -39,25 +48,41 @@ def failures(evidence: Evidence) -> list[Trace]:
     return [t for t in evidence.traces if t.success is False]
 
 
-def enough(found: Sequence[T], what: str, evidence: Evidence, thresholds: Thresholds) -> None:
+def enough(
+    found: Sequence[T],
+    what: str,
+    evidence: Evidence,
+    thresholds: Thresholds,
+    needs: Label | None = None,
+) -> None:
     """Refuses to compute from too few episodes, saying what is missing.
 
+    Args:
+        found: what there is.
+        what: in words.
+        evidence: where it was looked for.
+        thresholds: ``least_episodes`` of them are needed.
+        needs: the label that it rests on, if any.
+
     Raises:
-        NotComputableError: fewer than ``least_episodes``.
+        AbsentError: no episode has the label.
+        NotComputableError: there are too few for another reason.
     """
     least = int(thresholds["least_episodes"])
     if len(found) >= least:
         return
     asked, failed = evidence.failures.asked, evidence.failures.failed
     if not evidence.traces:
-        cause = "no episode has two frames"
-    elif failed > asked / 2:
-        cause = f"{failed} of {asked} questions have no answer"
-    elif all(trace.success is None for trace in evidence.traces):
-        cause = "no episode says whether it succeeded: label them with success, or done per frame"
-    else:
-        cause = f"{len(found)} {what}, and it takes {least}: add some to the data set"
-    raise NotComputableError(cause)
+        raise NotComputableError("no episode has two frames")
+    if needs == "success" and all(trace.success is None for trace in evidence.traces):
+        raise AbsentError(
+            "no episode says whether it succeeded: label them with success, or done per frame"
+        )
+    if needs == "progress" and not any(trace.labelled for trace in evidence.traces):
+        raise AbsentError("no episode says how far it is: label them with progress per frame")
+    if failed > asked / 2:
+        raise NotComputableError(f"{failed} of {asked} questions have no answer")
+    raise NotComputableError(f"{len(found)} {what}, and it takes {least}: add some to the data set")
 
 
 def called_at(scores: Floats, threshold: float, frames: int) -> int | None:
@@ -135,6 +160,7 @@ def worst_change(
         flags: whether that is 0 or 1.
 
     Raises:
+        AbsentError: none of these heads was asked.
         NotComputableError: no comparison of these heads has both answers.
     """
     found = {
@@ -142,10 +168,12 @@ def worst_change(
         for change, comparisons in changes.items()
         if (groups := by_episode((c for c in comparisons if c.head in heads), read))
     }
+    if not any(c.head in heads for some in changes.values() for c in some):
+        raise AbsentError(f"{' and '.join(heads)} was not asked")
     if not found:
         raise NotComputableError(f"nothing was answered by {' or '.join(heads)}")
-    worst = max(found, key=lambda change: float(np.mean(np.concatenate(found[change]))))
-    return worst, mean_of(name, found[worst], flags=flags)
+    name_of = max(found, key=lambda change: float(np.mean(np.concatenate(found[change]))))
+    return name_of, mean_of(name, found[name_of], flags=flags)
 
 
 def change_rows(
@@ -178,20 +206,37 @@ CHANGE_COLUMNS = (
 )
 
 
-def collect(*attempts: Callable[[], Measure]) -> tuple[tuple[Measure, ...], str]:
+class Collected(NamedTuple):
+    """The measures of a check that can be taken.
+
+    Attributes:
+        measures: in order.
+        verdict: their worst; no better than a warning where one is missing although its labels
+            are there.
+        missing: in words, which are missing and why; empty or a sentence after a space.
+    """
+
+    measures: tuple[Measure, ...]
+    verdict: Verdict
+    missing: str
+
+
+def collect(*attempts: Callable[[], Measure]) -> Collected:
     """The measures that can be computed, and in words why others cannot.
 
     Raises:
         NotComputableError: none of them can be.
     """
     measures: list[Measure] = []
-    missing: list[str] = []
+    missing: list[NotComputableError] = []
     for attempt in attempts:
         try:
             measures.append(attempt())
         except NotComputableError as error:  # noqa: PERF203 - a handful of measures
-            missing.append(str(error))
+            missing.append(error)
+    left_out = "; ".join(dict.fromkeys(map(str, missing)))
+    absent = all(isinstance(error, AbsentError) for error in missing)
     if not measures:
-        raise NotComputableError("; ".join(dict.fromkeys(missing)))
-    left_out = "; ".join(dict.fromkeys(missing))
-    return tuple(measures), f" Left out: {left_out}." if left_out else ""
+        raise AbsentError(left_out) if absent else NotComputableError(left_out)
+    verdict = worst([*(m.verdict for m in measures), Verdict.PASS if absent else Verdict.WARN])
+    return Collected(tuple(measures), verdict, f" Left out: {left_out}." if left_out else "")

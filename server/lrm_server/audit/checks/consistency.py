@@ -6,8 +6,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from lrm_server.audit.checks.common import by_episode, enough, mean_of, need_head
-from lrm_server.audit.evidence import MODEL_CODES, Comparison, Evidence, Pair, first_sentence
+from lrm_server.audit.checks.common import enough, mean_of, need_head
+from lrm_server.audit.evidence import Comparison, Evidence, Pair, first_sentence
 from lrm_server.audit.findings import (
     Details,
     Finding,
@@ -17,6 +17,7 @@ from lrm_server.audit.findings import (
     worst,
 )
 from lrm_server.audit.thresholds import Thresholds
+from lrm_server.evaluation.asking import MODEL_CODES
 from lrm_server.evaluation.metrics.result import Metric
 
 SWAP = "swap"
@@ -98,23 +99,32 @@ def check_labels(evidence: Evidence, thresholds: Thresholds) -> Finding:
 
 
 def check_readouts(evidence: Evidence, thresholds: Thresholds) -> Finding:
-    """Share of questions on which two readouts agree."""
+    """Share of questions on which two readouts agree; one without an answer is no agreement."""
     refused = "; ".join(
         f"{name}: {first_sentence(error)}" for name, error in evidence.readout_errors.items()
     )
-    if not evidence.readouts:
-        raise NotComputableError(f"no two readouts were answered ({refused or 'none was asked'})")
-    found = {
-        f"{head}: {names}": mean_of("readouts.agreement", groups)
+    compared = {
+        f"{head}: {names}": some
         for names, comparisons in evidence.readouts.items()
         for head in evidence.heads
-        if (groups := by_episode((c for c in comparisons if c.head == head), _agrees))
+        if (some := [c for c in comparisons if c.head == head])
+    }
+    if not compared:
+        raise NotComputableError(f"no two readouts were answered ({refused or 'none was asked'})")
+    found = {
+        name: mean_of("readouts.agreement", [[_agrees(c)] for c in some])
+        for name, some in compared.items()
     }
     worst_pair, figure = min(found.items(), key=lambda item: item[1].value or 0.0)
     meaning = f"questions on which they agree, worst pair ({worst_pair})"
     one = measure(thresholds, "readouts.agreement", meaning, figure)
-    rows = tuple((name, m.value, m.count) for name, m in found.items())
+    rows = tuple(
+        (name, m.value, sum(c.answered for c in compared[name]), len(compared[name]))
+        for name, m in found.items()
+    )
+    answered, asked = sum(row[2] for row in rows), sum(row[3] for row in rows)
     sentence = f"The readouts that differ most agree on {figure.value:.0%} ({worst_pair})."
+    sentence += f" {answered} of {asked} questions were answered by both."
     if refused:
         sentence += f" Refused: {refused}."
     advice = "" if one.verdict is Verdict.PASS else "Train and deploy with one readout, and name it"
@@ -125,11 +135,13 @@ def check_readouts(evidence: Evidence, thresholds: Thresholds) -> Finding:
         sentence,
         advice and f"{advice} in the query.",
         (one,),
-        (Details("Agreement", ("readouts", "agreement", "questions"), rows),),
+        (Details("Agreement", ("readouts", "agreement", "answered by both", "asked"), rows),),
     )
 
 
 def _agrees(comparison: Comparison) -> float:
+    if not comparison.answered:
+        return 0.0
     if comparison.head != "progress":
         return float(not comparison.flipped)
     before, after = comparison.plain.value, comparison.changed.value

@@ -23,7 +23,8 @@ def check(evidence: Evidence, thresholds: Thresholds) -> Finding:
         for trace in evidence.traces
         if (rising := _rising(trace, thresholds["least_rise"])) is not None
     ]
-    enough(found, "episodes with progress labels that rise", evidence, thresholds)
+    what = "episodes with progress labels that rise"
+    enough(found, what, evidence, thresholds, "progress")
     flat = estimate("plateau.flat", found, lambda some: float(np.median([f for f, _ in some])))
     ceiling = estimate(
         "plateau.saturation", found, lambda some: float(np.median([s for _, s in some]))
@@ -79,7 +80,7 @@ def plateau(truth: Floats, progress: Floats, rise: float) -> tuple[float, float]
 
 def _rising(trace: Trace, least: float) -> tuple[Floats, Floats] | None:
     """Truth and answers up to the highest true progress, where it rises by enough."""
-    if trace.truth is None:
+    if trace.truth is None or trace.assumed:
         return None
     there = np.isfinite(trace.progress)
     truth, progress = trace.truth[there], trace.progress[there]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lrm_server.audit.checks.common import CHANGE_COLUMNS, change_rows, collect, worst_change
 from lrm_server.audit.evidence import Evidence
-from lrm_server.audit.findings import Details, Finding, Measure, Verdict, measure, worst
+from lrm_server.audit.findings import Details, Finding, Measure, Verdict, measure
 from lrm_server.audit.thresholds import Thresholds
 
 NAME = "sensitivity"
@@ -35,8 +35,7 @@ def check(evidence: Evidence, thresholds: Thresholds) -> Finding:
         meaning = f"completion and contrastive answers turned by the worst edit ({name})"
         return measure(thresholds, "sensitivity.flips", meaning, figure)
 
-    measures, missing = collect(progress, flips)
-    verdict = worst([m.verdict for m in measures])
+    measures, verdict, missing = collect(progress, flips)
     sentence = f"Worst edits: {'; '.join(named)}."
     advice = (
         ""

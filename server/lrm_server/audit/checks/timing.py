@@ -10,15 +10,19 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from lrm_server.audit.checks.common import (
+    Collected,
     called_at,
+    collect,
     enough,
     failures,
+    mean_of,
     need_head,
     share_of,
     successes,
 )
 from lrm_server.audit.evidence import Evidence, Floats, Trace
 from lrm_server.audit.findings import (
+    AbsentError,
     Details,
     Finding,
     Measure,
@@ -26,7 +30,6 @@ from lrm_server.audit.findings import (
     Verdict,
     estimate,
     measure,
-    worst,
 )
 from lrm_server.audit.thresholds import Thresholds
 
@@ -59,7 +62,7 @@ class Call:
 
 
 def check(evidence: Evidence, thresholds: Thresholds) -> Finding:
-    """Early, late, never, and calls in failures: of completion, else of progress at 1.0."""
+    """Early, late, never, taken back, and calls in failures: of completion, else progress at 1."""
     need_head(evidence, "completion", "progress")
     caller = "completion" if "completion" in evidence.heads else "progress at 1.0"
     calls = calls_of(evidence, thresholds, caller)
@@ -70,9 +73,9 @@ def check(evidence: Evidence, thresholds: Thresholds) -> Finding:
             f"{undetermined} of {len(calls)} successes are not called by the end of their "
             f"recording, which comes {tail:.2f} of the episode after the success: record longer"
         )
-    measures = _measures(evidence, thresholds, caller, calls)
+    measures, verdict, missing = _measures(evidence, thresholds, caller, calls)
     sentence, advice = _words(calls, measures, caller, thresholds["timing_tolerance"])
-    sentence += _resolution(successes(evidence))
+    sentence += _resolution(successes(evidence)) + missing
     tables = [_table(caller, calls, thresholds["timing_tolerance"])]
     if caller == "completion" and "progress" in evidence.heads:
         # Beside the verdict: progress may lack answers where completion has them.
@@ -82,7 +85,7 @@ def check(evidence: Evidence, thresholds: Thresholds) -> Finding:
     return Finding(
         NAME,
         QUESTION,
-        worst([m.verdict for m in measures]),
+        verdict,
         sentence,
         advice,
         measures,
@@ -97,7 +100,7 @@ def calls_of(evidence: Evidence, thresholds: Thresholds, caller: str) -> list[Ca
         NotComputableError: too few successes.
     """
     traces = [t for t in successes(evidence) if np.isfinite(_scores(t, caller)).any()]
-    enough(traces, "labelled successes with answers", evidence, thresholds)
+    enough(traces, "labelled successes with answers", evidence, thresholds, "success")
     responds = _auc(evidence, caller) >= thresholds["responsive_auc"]
     return [_call(trace, thresholds, caller, responds=responds) for trace in traces]
 
@@ -106,11 +109,15 @@ def _scores(trace: Trace, caller: str) -> Floats:
     return trace.completion if caller == "completion" else trace.stage
 
 
+def _threshold(thresholds: Thresholds, caller: str) -> float:
+    return thresholds["called_score"] if caller == "completion" else FINISHED_STAGE
+
+
 def _place(trace: Trace, thresholds: Thresholds, caller: str) -> int | None:
     """The step of the call."""
     scores = _scores(trace, caller)
     there = np.isfinite(scores)
-    threshold = thresholds["called_score"] if caller == "completion" else FINISHED_STAGE
+    threshold = _threshold(thresholds, caller)
     place = called_at(scores[there], threshold, int(thresholds["called_frames"]))
     return None if place is None else int(trace.steps[there][place])
 
@@ -140,31 +147,64 @@ def _auc(evidence: Evidence, caller: str) -> float:
 
 def _measures(
     evidence: Evidence, thresholds: Thresholds, caller: str, calls: Sequence[Call]
-) -> tuple[Measure, ...]:
+) -> Collected:
     tolerance = thresholds["timing_tolerance"]
-    early = share_of("timing.early", [call.called and call.share < -tolerance for call in calls])
-    lag = estimate("timing.lag", calls, lambda some: float(np.median([c.share for c in some])))
-    found = [
-        measure(
-            thresholds, "timing.early", f"successes called over {tolerance:.2f} too early", early
-        ),
-        measure(
-            thresholds, "timing.lag", "median of call minus success", lag, unit="of the episode"
-        ),
-        measure(
-            thresholds,
-            "timing.never",
-            "successes never called",
-            share_of("timing.never", [call.never for call in calls]),
-        ),
-    ]
-    lost = [t for t in failures(evidence) if t.done_step is None]
-    flags = [_place(t, thresholds, caller) is not None for t in lost]
-    if len(flags) >= thresholds["least_episodes"]:
-        figure = share_of("timing.called_in_failures", flags)
+
+    def share(name: str, meaning: str, flags: Sequence[bool]) -> Measure:
+        return measure(thresholds, f"timing.{name}", meaning, share_of(name, flags))
+
+    def lag() -> Measure:
+        figure = estimate("lag", calls, lambda some: float(np.median([c.share for c in some])))
+        meaning = "median of call minus success"
+        return measure(thresholds, "timing.lag", meaning, figure, unit="of the episode")
+
+    def kept() -> Measure:
+        after = [
+            flags
+            for trace in successes(evidence)
+            if len(flags := _after_call(trace, thresholds, caller))
+        ]
+        if len(after) < thresholds["least_episodes"]:
+            raise AbsentError(
+                f"{len(after)} recordings go on after the call, so whether it is kept is not known"
+            )
+        meaning = "finished frames after the call that are still called done"
+        return measure(thresholds, "timing.kept", meaning, mean_of("kept", after))
+
+    def in_failures() -> Measure:
+        flags = [
+            _place(trace, thresholds, caller) is not None
+            for trace in failures(evidence)
+            if trace.done_step is None and np.isfinite(_scores(trace, caller)).any()
+        ]
+        what = "labelled failures with answers that were never done"
+        enough(flags, what, evidence, thresholds, "success")
         meaning = "failures, never done, that are called done at some frame"
-        found.append(measure(thresholds, "timing.called_in_failures", meaning, figure))
-    return tuple(found)
+        return share("called_in_failures", meaning, flags)
+
+    early = [call.called and call.share < -tolerance for call in calls]
+    return collect(
+        lambda: share("early", f"successes called over {tolerance:.2f} too early", early),
+        lag,
+        lambda: share("never", "successes never called", [call.never for call in calls]),
+        kept,
+        in_failures,
+    )
+
+
+def _after_call(trace: Trace, thresholds: Thresholds, caller: str) -> list[float]:
+    """1 for each finished frame that is still called done, 0 for each that is not.
+
+    From the frames on that the call itself was made of; empty where there are none.
+    """
+    step = _place(trace, thresholds, caller)
+    if step is None or trace.done is None:
+        return []
+    scores = _scores(trace, caller)
+    there = np.isfinite(scores)
+    since = np.flatnonzero(there & (trace.steps >= step))[int(thresholds["called_frames"]) :]
+    finished = since[trace.done[since]]
+    return [float(score >= _threshold(thresholds, caller)) for score in scores[finished]]
 
 
 def _words(
@@ -204,6 +244,9 @@ def _words(
             advice.append("It is late, not wrong: train with a longer horizon.")
     if verdicts["timing.never"] is not Verdict.PASS:
         advice.append("Look at the successes that it misses before rewarding by completion.")
+    if verdicts.get("timing.kept", Verdict.PASS) is not Verdict.PASS:
+        sentence += f" Of finished frames after it {figures['timing.kept']:.0%} stay called done."
+        advice.append("Do not hold its call for a state: it is taken back.")
     if verdicts.get("timing.called_in_failures", Verdict.PASS) is not Verdict.PASS:
         advice.append("Demand its call for several steps, or agreement with progress.")
     return sentence, " ".join(advice)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from lrm_server.audit.checks.common import (
     CHANGE_COLUMNS,
     by_episode,
@@ -12,13 +14,13 @@ from lrm_server.audit.checks.common import (
 )
 from lrm_server.audit.evidence import Evidence
 from lrm_server.audit.findings import (
+    AbsentError,
     Details,
     Finding,
     Measure,
     NotComputableError,
     Verdict,
     measure,
-    worst,
 )
 from lrm_server.audit.thresholds import Thresholds
 
@@ -56,8 +58,7 @@ def check_paraphrases(evidence: Evidence, thresholds: Thresholds) -> Finding:
         meaning = f"completion and contrastive answers turned by the worst wording ({name})"
         return measure(thresholds, "words.paraphrase_flips", meaning, figure)
 
-    measures, missing = collect(progress, flips)
-    verdict = worst([m.verdict for m in measures])
+    measures, verdict, missing = collect(progress, flips)
     sentence = f"Worst wordings: {'; '.join(named)}."
     advice = "" if verdict is Verdict.PASS else "Use the wording that the model was trained with."
     table = Details(
@@ -82,34 +83,41 @@ def check_wrong_task(evidence: Evidence, thresholds: Thresholds) -> Finding:
             "have labelled successes"
         )
     said: list[str] = []
+    rows: list[tuple[str, str, str]] = []
 
     def fooled(head: str, threshold: float, meaning: str) -> Measure:
         # Only a frame that is seen as finished for its own task can fool.
         seen = [
             c
             for c in evidence.wrong_tasks
-            if c.head == head and c.plain.score is not None and c.plain.score >= threshold
+            if c.head == head and c.answered and (c.plain.score or 0.0) >= threshold
         ]
-        groups = by_episode(
-            seen, lambda c: float(c.changed.score is not None and c.changed.score >= threshold)
+        groups = by_episode(seen, lambda c: float((c.changed.score or 0.0) >= threshold))
+        rows.extend(
+            (c.task, head, c.episode)
+            for c in seen
+            if c.answered and (c.changed.score or 0.0) >= threshold
         )
         if not groups:
-            raise NotComputableError(f"{head} finds no finished frame done for its own task")
+            raise AbsentError(f"{head} finds no finished frame done for its own task")
         figure = mean_of(f"words.fooled_{head}", groups)
         said.append(f"{figure.value:.0%} by {head} (of {len(groups)} frames)")
         return measure(thresholds, f"words.fooled_{head}", meaning, figure)
 
     done, half = thresholds["called_score"], thresholds["fooled_progress"]
-    measures, missing = collect(
+    measures, verdict, missing = collect(
         lambda: fooled("completion", done, "finished frames called done for another task"),
         lambda: fooled("progress", half, f"finished frames at {half} or more for another task"),
     )
-    verdict = worst([m.verdict for m in measures])
     sentence = f"Asked about a task that nobody did, it finds it done: {', '.join(said)}."
+    if rows:
+        (task, count), *_ = Counter(task for task, _, _ in rows).most_common(1)
+        sentence += f" Most often {task!r} ({count} of {len(rows)} times)."
     advice = (
         ""
         if verdict is Verdict.PASS
         else "It does not always hear the task: train on one task at a time, and never reward by "
         "a task that the scene does not show."
     )
-    return Finding(WRONG, WRONG_QUESTION, verdict, sentence + missing, advice, measures)
+    table = Details("Found done", ("the other task", "head", "episode"), tuple(rows))
+    return Finding(WRONG, WRONG_QUESTION, verdict, sentence + missing, advice, measures, (table,))

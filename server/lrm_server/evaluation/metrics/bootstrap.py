@@ -83,15 +83,7 @@ def with_interval(
     return _with(metric, found)
 
 
-def difference(
-    first: Measurement,
-    second: Measurement,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-    strata: Sequence[Hashable] | None = None,
-) -> Metric:
+def difference(first: Measurement, second: Measurement) -> Measurement:
     """First minus second, of one metric on the same episodes in the same order.
 
     Each resample draws the same episodes for both, so what they have in common cancels. An
@@ -114,21 +106,15 @@ def difference(
         return None if a is None or b is None else a - b
 
     missing = first.metric.why or second.metric.why
-    return with_interval(
-        Measurement(
-            name=f"{first.name}: difference",
-            statistic=statistic,
-            episodes=first.episodes,
-            count=min(first.count, second.count),
-            over=first.over,
-            left_out=max(first.left_out, second.left_out),
-            reason=f"one of the two has no value: {missing}",
-            note="; ".join(dict.fromkeys(note for note in (first.note, second.note) if note)),
-        ),
-        resamples=resamples,
-        level=level,
-        seed=seed,
-        strata=strata,
+    return Measurement(
+        name=f"{first.name}: difference",
+        statistic=statistic,
+        episodes=first.episodes,
+        count=min(first.count, second.count),
+        over=first.over,
+        left_out=max(first.left_out, second.left_out),
+        reason=f"one of the two has no value: {missing}",
+        note="; ".join(dict.fromkeys(note for note in (first.note, second.note) if note)),
     )
 
 

@@ -23,22 +23,10 @@ Ratings = Sequence[float | None] | Floats
 _EPSILON: Final = 1e-9
 
 
-def to_score(rating: ArrayLike) -> Floats:
-    """Ratings of 1 to 5 as scores in [0, 1]: (s - 1) / 4.
-
-    Raises:
-        ValueError: a rating outside 1 to 5.
-    """
-    given = np.asarray(rating, dtype=np.float64)
-    _refuse_outside("rating", given, LOWEST, HIGHEST)
-    score: Floats = (given - LOWEST) / (HIGHEST - LOWEST)
-    return score
-
-
 def to_rating(score: ArrayLike) -> Floats:
     """Scores in [0, 1] as the nearest rating of 1 to 5: floor(4 v + 1/2) + 1.
 
-    Decision: halves go up (0.125 is 2). The rating of a rating's score is that rating.
+    A rating s stands for the score (s - 1) / 4. Decision: halves go up (0.125 is 2).
 
     Raises:
         ValueError: a score outside [0, 1].

@@ -102,7 +102,7 @@ def _page_table(table: FilledTable) -> PageTable:
         PageRow(
             row.label,
             ARROWS[row.better],
-            tuple(notes.cell(metric) for metric in row.metrics),
+            tuple(notes.cell(metric) for metric in (*row.metrics, *row.differences)),
             row.published,
             row.indented,
         )

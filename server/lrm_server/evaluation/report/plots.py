@@ -11,8 +11,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lrm_server.evaluation.evidence import completion_calls, progress_errors
-from lrm_server.evaluation.gathering import MissingError, by_expectation, by_label
+from lrm_server.evaluation.evidence import completion_probabilities, progress_errors
+from lrm_server.evaluation.gathering import MissingError, by_label
 from lrm_server.evaluation.judged import JudgedModel
 from lrm_server.evaluation.metrics.calibration import reliability_curve
 from lrm_server.evaluation.metrics.lrm import cumulative_accuracy
@@ -75,7 +75,7 @@ def _cumulative(models: Sequence[JudgedModel], references: Sequence[JudgedModel]
             curve.shares,
             color=colour(at) if looks else INK,
             alpha=1.0 if looks else 0.45,
-            linestyle="-" if looks else ("--", ":")[(at - len(models)) % 2],
+            linestyle="-" if looks else ("--", ":", "-.")[(at - len(models)) % 3],
             linewidth=1.8 if looks else 1.1,
             label=model.title,
         )
@@ -155,14 +155,9 @@ def _calibration(models: Sequence[JudgedModel]) -> Plot:
     whys = []
     for at, model in enumerate(models):
         try:
-            found = completion_calls(model, by_expectation)
+            found = completion_probabilities(model)
         except MissingError as error:
             whys.append(f"{model.title}: {error}")
-            continue
-        if not any(
-            a.probabilities for judged in model.episodes for a in judged.completion.values()
-        ):
-            whys.append(f"{model.title}: this readout gives no probabilities")
             continue
         bins = reliability_curve(found.said, found.true)
         full = [b for b in bins if b.confidence is not None and b.observed is not None]

@@ -11,16 +11,21 @@ from numpy.typing import NDArray
 
 from lrm_server.recordings.episode import RecordedEpisode, RecordingError
 from lrm_server.recordings.lerobot.names import (
+    EPISODE_INDEX,
+    FRAME_INDEX,
+    INDEX,
     LABELS,
-    NEXT_DONE,
     NEXT_REWARD,
-    NEXT_SUCCESS,
+    OUTCOMES,
     PROGRESS,
     REWARD,
     STEP,
     SUCCESS,
+    TASK_INDEX,
+    TIMESTAMP,
     UNKNOWN,
 )
+from lrm_server.recordings.lerobot.outcomes import outcomes_of
 
 IMAGE_TYPE: Final = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
@@ -31,8 +36,8 @@ class Columns:
     """Which columns the rows of these episodes have: the same ones in every row.
 
     A label that one of the episodes has is a column; in the rows of those without it stands NaN, or
-    -1 for success. ``next.success`` and ``next.reward`` can say no such thing, and are written only
-    where every episode has them.
+    -1 for success. The outcomes ``next.success`` and ``next.reward`` can say no such thing, and are
+    written only where every episode has them: as they were recorded, else as its labels say.
 
     Raises:
         RecordingError: a name that is taken, or a column that differs between the episodes.
@@ -45,12 +50,14 @@ class Columns:
         )
         self._reward = any(episode.rewards is not None for episode in episodes)
         self._progress = any(episode.progress is not None for episode in episodes)
-        self._next_success = all(episode.success is not None for episode in episodes)
-        self._next_reward = all(episode.rewards is not None for episode in episodes)
+        self._outcomes = [
+            name for name in OUTCOMES if all(name in _outcomes(episode) for episode in episodes)
+        ]
         self._others: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
         for episode in episodes:
             for name, values in episode.columns.items():
-                self._declare(episode, name, values)
+                if name not in OUTCOMES:
+                    self._declare(episode, name, values)
         for episode in episodes:
             for name, (dtype, _) in self._others.items():
                 if name not in episode.columns and dtype.kind != "f":
@@ -84,14 +91,12 @@ class Columns:
         count = len(episode.frames)
         frames = np.arange(count)
         rows: dict[str, Column] = {
-            "timestamp": (frames / fps).astype(np.float32),
-            "frame_index": frames,
-            "episode_index": np.full(count, index),
-            "index": frames + first_row,
-            "task_index": np.full(count, task_index),
+            TIMESTAMP: (frames / fps).astype(np.float32),
+            FRAME_INDEX: frames,
+            EPISODE_INDEX: np.full(count, index),
+            INDEX: frames + first_row,
+            TASK_INDEX: np.full(count, task_index),
             STEP: episode.steps,
-            # The action at the last frame but one ends the attempt, and none follows the last.
-            NEXT_DONE: frames >= count - 2,
         }
         if self._success:
             done = episode.done
@@ -100,11 +105,8 @@ class Columns:
             rows[REWARD] = _or_nan(episode.rewards, count)
         if self._progress:
             rows[PROGRESS] = _or_nan(episode.progress, count)
-        if self._next_success:
-            rows[NEXT_SUCCESS] = _next_success(episode)
-        if self._next_reward:
-            assert episode.rewards is not None  # noqa: S101
-            rows[NEXT_REWARD] = np.append(episode.rewards[1:], 0.0).astype(np.float32)
+        outcomes = _outcomes(episode)
+        rows |= {name: outcomes[name] for name in self._outcomes}
         for name, (dtype, shape) in self._others.items():
             values = episode.columns.get(name)
             rows[name] = np.full((count, *shape), np.nan, dtype) if values is None else values
@@ -136,13 +138,21 @@ def _as_arrow(values: Column) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
-def _next_success(episode: RecordedEpisode) -> Column:
-    """Success after each frame's action; where only the end is known, only there."""
-    if episode.done is None:
-        flags = np.zeros(len(episode.frames), np.bool_)
-        flags[-2:] = bool(episode.success)
-        return flags
-    return np.append(episode.done[1:], episode.done[-1])
+def _outcomes(episode: RecordedEpisode) -> dict[str, Column]:
+    """What followed each frame's action, as it was recorded or as the labels say.
+
+    Recorded outcomes with gaps are no outcomes: LeRobot's types have no gaps, and what the labels
+    say in their place would be made up.
+    """
+    outcomes = outcomes_of(len(episode.frames), episode.success, episode.done, episode.rewards)
+    for name in OUTCOMES:
+        values = episode.columns.get(name)
+        if values is None:
+            continue
+        outcomes.pop(name, None)
+        if values.ndim == 1 and values.dtype.kind in "biuf" and np.all(np.isfinite(values)):
+            outcomes[name] = values.astype(np.float32 if name == NEXT_REWARD else np.bool_)
+    return outcomes
 
 
 def _or_nan(values: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:

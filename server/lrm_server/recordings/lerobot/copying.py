@@ -1,8 +1,8 @@
 """Some episodes of a LeRobot data set as a data set of their own.
 
-Nothing is decoded: rows keep all their columns and images, and videos of all cameras are copied as
-they are, once each, with what they hold of episodes that were left out. Whatever the version was,
-the copy is v3.0.
+Rows keep all their columns and images, and videos of all cameras are copied as they are, once each,
+with what they hold of episodes that were left out. Whatever the version was, the copy is v3.0; what
+that needs and the data set lacks is computed: indices of rows, and statistics of cameras.
 """
 
 from __future__ import annotations
@@ -34,12 +34,22 @@ from lrm_server.recordings.lerobot.info import (
     Info,
     read_info,
 )
-from lrm_server.recordings.lerobot.meta import tasks_table, write_json
-from lrm_server.recordings.lerobot.names import OWN
+from lrm_server.recordings.lerobot.meta import episodes_table, tasks_table, write_json
+from lrm_server.recordings.lerobot.names import (
+    EPISODE_INDEX,
+    FRAME_INDEX,
+    INDEX,
+    OWN,
+    ROW_INDICES,
+    TASK_INDEX,
+    TIMESTAMP,
+)
+from lrm_server.recordings.lerobot.reading import read_lerobot
 from lrm_server.recordings.lerobot.rows import as_array, episode_rows
-from lrm_server.recordings.lerobot.stats import numeric_stats
+from lrm_server.recordings.lerobot.stats import CameraStats, numeric_stats
 from lrm_server.recordings.lerobot.writing import DATA_FILE_MB, VIDEO_FILE_MB
-from lrm_server.recordings.targets import new_folder
+from lrm_server.recordings.pixels import as_pixels
+from lrm_server.recordings.targets import inside, new_folder
 
 Additions = Mapping[str, Mapping[str, NDArray[np.float64]]]
 """Episode's id -> new column -> its rows, (F,)."""
@@ -60,9 +70,14 @@ def copy_lerobot(root: Path, ids: Sequence[str], to: Path, additions: Additions)
     """
     info = read_info(root)
     wanted = set(ids)
-    places = [place for place in read_places(root, info) if place.name in wanted]
+    found, _ = read_places(root, info)
+    places: dict[str, Place] = {}
+    for place in found:
+        if place.name in wanted:
+            # Another of the same id is no episode of the data set as it is read.
+            places.setdefault(place.name, place)
     new_folder(to)
-    _Copying(root, info, places, to, additions).run()
+    _Copying(root, info, list(places.values()), to, additions).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +98,9 @@ class _Copying:
         self._to = to
         self._additions = additions
         self._added = sorted({name for columns in additions.values() for name in columns})
-        self._numeric = [
-            name
-            for name, feature in info.features.items()
-            if not feature.is_camera and feature.dtype != "string"
-        ]
+        self._tasks = read_tasks(root, info)
+        self._schema: pa.Schema | None = None
+        self._numeric = list(dict.fromkeys([*info.numeric, *ROW_INDICES]))
 
     def run(self) -> None:
         videos = self._copy_videos()
@@ -116,7 +129,7 @@ class _Copying:
             files.close()
         path = self._to / EPISODES_PATH.format(chunk_index=0, file_index=0)
         path.parent.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(metadata), path)
+        pq.write_table(episodes_table(metadata), path)
         self._write_tasks()
         write_json(self._to / STATS_PATH, self._stats(pa.concat_tables(parts)))
         write_json(self._to / INFO_FILE, self._new_info(first))
@@ -130,9 +143,15 @@ class _Copying:
         table = episode_rows(place)
         frames = np.arange(place.length)
         mine = self._additions.get(place.name, {})
-        changed = {
-            "episode_index": np.full(place.length, target.index),
-            "index": target.first_row + frames,
+        missing = {
+            TIMESTAMP: (frames / self._info.fps).astype(np.float32),
+            FRAME_INDEX: frames,
+            TASK_INDEX: np.full(place.length, self._task_index(place)),
+        }
+        changed: dict[str, NDArray[Any]] = {
+            **{name: values for name, values in missing.items() if name not in table.column_names},
+            EPISODE_INDEX: np.full(place.length, target.index),
+            INDEX: target.first_row + frames,
             **{name: mine.get(name, np.full(place.length, np.nan)) for name in self._added},
         }
         for name, values in changed.items():
@@ -142,7 +161,22 @@ class _Copying:
                 table = table.set_column(at, name, column)
             else:
                 table = table.append_column(name, column)
-        return table
+        return self._like_the_first(table, place)
+
+    def _like_the_first(self, table: pa.Table, place: Place) -> pa.Table:
+        """Rows with the columns and types of the first episode's, which share its files."""
+        if self._schema is None:
+            self._schema = table.schema
+        try:
+            return table.select(self._schema.names).cast(self._schema)
+        except (KeyError, ValueError, pa.ArrowException) as error:
+            raise RecordingError(
+                f"{place.data}: its columns are not those of the first episode: {error}"
+            ) from error
+
+    def _task_index(self, place: Place) -> int:
+        """Of the task that the metadata name; the first task's where they name none."""
+        return next((index for index, task in self._tasks.items() if task == place.task), 0)
 
     def _kept(self, place: Place) -> dict[str, Any]:
         """Metadata that do not say where the episode lies."""
@@ -165,9 +199,8 @@ class _Copying:
                 numbers = copied.setdefault(camera, {})
                 if clip.path not in numbers:
                     numbers[clip.path] = len(numbers)
-                    target = self._to / VIDEO_PATH.format(
-                        video_key=camera, **numbered(numbers[clip.path])
-                    )
+                    name = VIDEO_PATH.format(video_key=camera, **numbered(numbers[clip.path]))
+                    target = inside(self._to, name)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(clip.path, target)
                 spot = {
@@ -185,7 +218,7 @@ class _Copying:
                 if (self._root / name).is_file():
                     shutil.copyfile(self._root / name, self._to / name)
             return
-        tasks = read_tasks(self._root, self._info)
+        tasks = self._tasks
         if sorted(tasks) != list(range(len(tasks))):
             raise RecordingError(f"{self._root}/meta/tasks.jsonl does not number tasks from 0")
         pq.write_table(
@@ -193,18 +226,32 @@ class _Copying:
         )
 
     def _stats(self, rows: pa.Table) -> dict[str, Any]:
-        """Of the copied rows; of the cameras, the source's, whose pixels are not looked at."""
+        """Of the copied rows; of the cameras, the source's where it has them."""
         path = self._root / STATS_PATH
         old: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        cameras = {name: old[name] for name in self._info.cameras if name in old}
+        cameras = {
+            name: old[name] if name in old else self._camera_stats(name)
+            for name in self._info.cameras
+        }
         columns = {
-            name: as_array(path, name, rows.column(name), self._shape(name))
+            name: as_array(self._to, name, rows.column(name), self._shape(name))
             for name in rows.column_names
         }
         return cameras | numeric_stats(columns)
 
+    def _camera_stats(self, camera: str) -> dict[str, Any]:
+        """Of sampled frames, for v2.1 keeps statistics of episodes alone."""
+        wanted = {place.name for place in self._places}
+        found = [one for one in read_lerobot(self._root, camera).episodes if one.id in wanted]
+        stats = CameraStats(sum(len(episode.frames) for episode in found))
+        for episode in found:
+            for index in range(len(episode.frames)):
+                if stats.due():
+                    stats.add(as_pixels(episode.frames[index]))
+        return stats.result()
+
     def _shape(self, name: str) -> list[int]:
-        return [1] if name in self._added else self._info.features[name].shape
+        return [1] if name in self._added else self._info.shape_of(name)
 
     def _new_info(self, rows: int) -> dict[str, Any]:
         info = json.loads((self._root / INFO_FILE).read_text("utf-8"))
@@ -212,7 +259,15 @@ class _Copying:
         for name in ("total_chunks", "total_videos"):
             info.pop(name, None)
         count = len(self._places)
-        added = {name: {"dtype": "float64", "shape": [1], "names": None} for name in self._added}
+        dtypes = {
+            **{name: "int64" for name in ROW_INDICES if name not in self._info.features},
+            **dict.fromkeys(self._added, "float64"),
+        }
+        if TIMESTAMP in dtypes:
+            dtypes[TIMESTAMP] = "float32"
+        added = {
+            name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in dtypes.items()
+        }
         has_video = any(feature.dtype == "video" for feature in self._info.features.values())
         return {
             **info,

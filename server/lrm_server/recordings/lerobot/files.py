@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lrm_server.recordings.lerobot.info import CHUNK_SIZE, DATA_PATH, VIDEO_PATH
+from lrm_server.recordings.targets import inside
 from lrm_server.recordings.video import VideoWriter
 
 MEGABYTE = 1024 * 1024
@@ -37,7 +38,7 @@ class DataFiles:
         if self._writer is None or _size(self._path) >= self._largest:
             self.close()
             self._number += 1
-            self._path = self._root / DATA_PATH.format(**numbered(self._number))
+            self._path = inside(self._root, DATA_PATH.format(**numbered(self._number)))
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(self._path, table.schema)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
@@ -82,9 +83,8 @@ class VideoFiles:
             self.close()
             self._number += 1
             self._frames = 0
-            self._path = self._root / VIDEO_PATH.format(
-                video_key=self._camera, **numbered(self._number)
-            )
+            name = VIDEO_PATH.format(video_key=self._camera, **numbered(self._number))
+            self._path = inside(self._root, name)
             self._path.parent.mkdir(parents=True, exist_ok=True)
             rate = Fraction(self._fps).limit_denominator(1001)
             self._writer = VideoWriter(self._path, rate, *self._size, self._crf)

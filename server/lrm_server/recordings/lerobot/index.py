@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lrm_server.recordings.contents import Problem
 from lrm_server.recordings.episode import RecordingError
 from lrm_server.recordings.lerobot.info import TASKS_PATH, Info, file_path
-from lrm_server.recordings.lerobot.names import OWN
+from lrm_server.recordings.lerobot.metadata import number_of, success_of, task_of, whole_of
+from lrm_server.recordings.lerobot.names import EPISODE_INDEX, OWN, TASK_INDEX
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Place:
 
     Attributes:
         index: ``episode_index``.
-        task: in words; empty when only the rows know it.
+        task: in words; empty when only the rows know it, or which of several it is.
         length: rows that it must have.
         data: its Parquet file.
         clips: camera -> its video, of the cameras that are videos.
@@ -52,39 +56,32 @@ class Place:
     metadata: Mapping[str, Any]
 
     @property
-    def extras(self) -> dict[str, Any]:
-        """Labels among the metadata: ``success``, and ``lrm/...`` without the prefix."""
-        labels = {
-            name.removeprefix(OWN): value
-            for name, value in self.metadata.items()
-            if name.startswith(OWN)
-        }
-        if self.metadata.get("success") is not None:
-            labels.setdefault("success", self.metadata["success"])
-        return labels
+    def success(self) -> bool | None:
+        """Whether the attempt ends in success; None where the metadata do not say.
+
+        Raises:
+            RecordingError: they say what is no flag.
+        """
+        own = success_of(self.metadata, f"{OWN}success")
+        return success_of(self.metadata, "success") if own is None else own
 
     @property
     def name(self) -> str:
         """The episode's id."""
-        return str(self.extras.get("id") or f"episode_{self.index:06d}")
+        return str(self.metadata.get(f"{OWN}id") or f"episode_{self.index:06d}")
 
 
-def read_places(root: Path, info: Info) -> list[Place]:
-    """The places of all episodes, in the order of their indices.
+def read_places(root: Path, info: Info) -> tuple[list[Place], list[Problem]]:
+    """The places of the episodes, in the order of their indices, and those that have none.
 
     Raises:
         RecordingError: the metadata cannot be read.
     """
     rows = _shared(root) if info.has_shared_files else _lines(root / "meta/episodes.jsonl")
-    try:
-        places = [_place(root, info, row) for row in rows]
-    except RecordingError:
-        raise
-    except KeyError as error:
-        raise RecordingError(f"{root}/meta/episodes lacks the column {error}") from error
-    except (TypeError, ValueError) as error:
-        raise RecordingError(f"{root}/meta/episodes holds something else: {error}") from error
-    return sorted(places, key=lambda place: place.index)
+    found = [_place_or_problem(root, info, number, row) for number, row in enumerate(rows)]
+    places = [each for each in found if isinstance(each, Place)]
+    problems = [each for each in found if isinstance(each, Problem)]
+    return sorted(places, key=lambda place: place.index), problems
 
 
 def read_tasks(root: Path, info: Info) -> dict[int, str]:
@@ -94,9 +91,14 @@ def read_tasks(root: Path, info: Info) -> dict[int, str]:
         RecordingError: the file cannot be read.
     """
     if not info.has_shared_files:
-        return {
-            int(row["task_index"]): str(row["task"]) for row in _lines(root / "meta/tasks.jsonl")
-        }
+        path = root / "meta/tasks.jsonl"
+        tasks = {}
+        for number, row in enumerate(_lines(path)):
+            index, task = whole_of(row, TASK_INDEX), row.get("task")
+            if index is None or not isinstance(task, str):
+                raise RecordingError(f"{path}: row {number} lacks {TASK_INDEX} or task, in words")
+            tasks[index] = task
+        return tasks
     table = read_table(root / TASKS_PATH)
     # The words are pandas' index, whose column has had several names.
     texts = [
@@ -105,10 +107,10 @@ def read_tasks(root: Path, info: Info) -> dict[int, str]:
         if pa.types.is_string(table.schema.field(name).type)
         or pa.types.is_large_string(table.schema.field(name).type)
     ]
-    if "task_index" not in table.column_names or not texts:
-        raise RecordingError(f"{root / TASKS_PATH} lacks task_index or the tasks in words")
+    if TASK_INDEX not in table.column_names or not texts:
+        raise RecordingError(f"{root / TASKS_PATH} lacks {TASK_INDEX} or the tasks in words")
     columns = table.to_pydict()
-    return dict(zip(columns["task_index"], columns[texts[0]], strict=True))
+    return dict(zip(columns[TASK_INDEX], columns[texts[0]], strict=True))
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -143,13 +145,25 @@ def _column_names(path: Path) -> list[str]:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise RecordingError(f"{path} cannot be read: {error}") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise RecordingError(f"{path} must hold an object a line")
+    return rows
+
+
+def _place_or_problem(
+    root: Path, info: Info, number: int, row: Mapping[str, Any]
+) -> Place | Problem:
+    try:
+        return _place(root, info, row)
+    except RecordingError as error:
+        return Problem(f"meta/episodes, row {number}", str(error))
 
 
 def _place(root: Path, info: Info, row: Mapping[str, Any]) -> Place:
-    index, length = int(row["episode_index"]), int(row["length"])
+    index, length = _count(row, EPISODE_INDEX), _count(row, "length")
     old = {"episode_chunk": index // info.chunks_size, "episode_index": index}
     clips = {}
     for camera, feature in info.features.items():
@@ -159,14 +173,14 @@ def _place(root: Path, info: Info, row: Mapping[str, Any]) -> Place:
         start, end = 0.0, length / info.fps
         if info.has_shared_files:
             parts = _file_of(row, f"videos/{camera}/")
-            start = float(row[f"videos/{camera}/from_timestamp"])
-            end = float(row[f"videos/{camera}/to_timestamp"])
+            start = _given(number_of, row, f"videos/{camera}/from_timestamp")
+            end = _given(number_of, row, f"videos/{camera}/to_timestamp")
         path = file_path(root, "video_path", info.video_path, video_key=camera, **parts)
         clips[camera] = Clip(path, start, end)
     parts = _file_of(row, "data/") if info.has_shared_files else old
     return Place(
         index=index,
-        task=next(iter(row.get("tasks") or ()), ""),
+        task=task_of(row),
         length=length,
         data=file_path(root, "data_path", info.data_path, **parts),
         clips=clips,
@@ -175,4 +189,20 @@ def _place(root: Path, info: Info, row: Mapping[str, Any]) -> Place:
 
 
 def _file_of(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {name: row[f"{prefix}{name}"] for name in ("chunk_index", "file_index")}
+    return {name: _count(row, f"{prefix}{name}") for name in ("chunk_index", "file_index")}
+
+
+def _count(row: Mapping[str, Any], name: str) -> int:
+    count = _given(whole_of, row, name)
+    if count < 0:
+        raise RecordingError(f"{name} in meta/episodes is {count}: it cannot be negative")
+    return count
+
+
+def _given(
+    read: Callable[[Mapping[str, Any], str], Number | None], row: Mapping[str, Any], name: str
+) -> Number:
+    value = read(row, name)
+    if value is None:
+        raise RecordingError(f"meta/episodes lacks the column {name}, or a value there")
+    return value

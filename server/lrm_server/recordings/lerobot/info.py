@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from lrm_server.recordings.episode import RecordingError
 
@@ -22,6 +23,17 @@ STATS_PATH: Final = "meta/stats.json"
 CAMERA_PREFIX: Final = "observation.images."
 
 
+def name_of_files(name: str) -> str:
+    """A camera's name, which files and folders have too.
+
+    Raises:
+        ValueError: it would name another folder.
+    """
+    if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
+        raise ValueError(f"camera {name!r} must be a name without / and \\")
+    return name
+
+
 class Feature(BaseModel):
     """A column of the data set, or a camera: dtype ``image`` or ``video``."""
 
@@ -36,6 +48,21 @@ class Feature(BaseModel):
         """Whether it is frames."""
         return self.dtype in ("image", "video")
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether it is numbers or flags, not words."""
+        try:
+            return np.dtype(self.dtype).kind in "biuf"
+        except TypeError:
+            return False
+
+
+def _named(features: dict[str, Feature]) -> dict[str, Feature]:
+    for name, feature in features.items():
+        if feature.is_camera:
+            name_of_files(name)
+    return features
+
 
 class Info(BaseModel):
     """The parts of ``meta/info.json`` that reading needs."""
@@ -44,7 +71,7 @@ class Info(BaseModel):
 
     codebase_version: str
     fps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    features: dict[str, Feature]
+    features: Annotated[dict[str, Feature], AfterValidator(_named)]
     data_path: str
     video_path: str | None = None
     chunks_size: Annotated[int, Field(gt=0)] = CHUNK_SIZE
@@ -58,6 +85,16 @@ class Info(BaseModel):
     def cameras(self) -> tuple[str, ...]:
         """The features that are frames."""
         return tuple(name for name, feature in self.features.items() if feature.is_camera)
+
+    @property
+    def numeric(self) -> tuple[str, ...]:
+        """The features that are numbers."""
+        return tuple(name for name, feature in self.features.items() if feature.is_numeric)
+
+    def shape_of(self, name: str) -> list[int]:
+        """Of a row of a column; one number where it is no feature."""
+        feature = self.features.get(name)
+        return [1] if feature is None else feature.shape
 
     def choose_camera(self, wanted: str | None) -> str:
         """The camera that is wanted, by its name or by what follows ``observation.images.``.

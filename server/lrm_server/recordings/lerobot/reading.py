@@ -7,7 +7,8 @@ held decoded (``VideoReader``); of images in Parquet, the encoded images of one 
 A row of LeRobot's holds a frame, and under ``next.`` what followed the action taken there. Where
 the data set was written here, its columns ``lrm.`` say what was true at the frame itself. In others
 a row's outcome is given to its own frame, which is one action early: what the last action led to is
-in no frame of theirs.
+in no frame of theirs. What they recorded is among the episode's columns as well, so that it is
+written again as it was.
 """
 
 from __future__ import annotations
@@ -24,17 +25,23 @@ from lrm_server.recordings.episode import RecordedEpisode, RecordingError
 from lrm_server.recordings.lerobot.frames import ImageFrames, ImageRows, VideoFrames
 from lrm_server.recordings.lerobot.index import Place, read_places, read_table, read_tasks
 from lrm_server.recordings.lerobot.info import Info, read_info
+from lrm_server.recordings.lerobot.labels import flags, numbers, progress_of, steps_of
+from lrm_server.recordings.lerobot.metadata import number_of, whole_of
 from lrm_server.recordings.lerobot.names import (
+    EPISODE_INDEX,
     LABELS,
     NEXT_REWARD,
     NEXT_SUCCESS,
+    OWN,
     PROGRESS,
     REWARD,
     ROW_INDICES,
     STEP,
     SUCCESS,
-    UNKNOWN,
+    TASK_INDEX,
+    TIMESTAMP,
 )
+from lrm_server.recordings.lerobot.outcomes import outcomes_of, recorded_outcomes
 from lrm_server.recordings.lerobot.rows import Rows, as_array, rows_of
 from lrm_server.recordings.video import VideoReader
 
@@ -49,7 +56,8 @@ def read_lerobot(root: Path, camera: str | None) -> Contents:
     chosen = info.choose_camera(camera)
     reader = _Reader(root, info, chosen)
     gathered = Gathered()
-    for data, places in groupby(read_places(root, info), lambda place: place.data):
+    found, gathered.problems = read_places(root, info)
+    for data, places in groupby(found, lambda place: place.data):
         file = reader.file(data)
         for place in places:
             gathered.add(place.name, partial(reader.episode, place, file))
@@ -82,29 +90,52 @@ class _Reader:
             raise file
         name = place.name
         first, rows = rows_of(file, place)
-        extras = place.extras
+        metadata = place.metadata
         count = place.length
-        done = _flags(rows, SUCCESS if SUCCESS in rows else NEXT_SUCCESS)
-        success = extras.get("success", bool(done[-1]) if done is not None else None)
-        rewards = _numbers(rows, REWARD if REWARD in rows else NEXT_REWARD)
-        steps = rows.get(STEP, np.arange(count)).astype(np.int64)
-        own = "length" in extras
+        done = flags(rows, SUCCESS if SUCCESS in rows else NEXT_SUCCESS)
+        success = place.success
+        if success is None and done is not None:
+            success = bool(done[-1])
+        rewards = numbers(rows, REWARD if REWARD in rows else NEXT_REWARD)
+        progress = progress_of(rows)
+        steps = steps_of(rows, count)
+        length = whole_of(metadata, f"{OWN}length")
+        columns = {
+            key: values
+            for key, values in rows.items()
+            if key not in LABELS or (key == PROGRESS and progress is None and STEP not in rows)
+        }
+        derived = outcomes_of(count, success, done, rewards)
         return RecordedEpisode(
             id=name,
-            task=place.task or self._tasks.get(int(rows["task_index"][0]), ""),
-            frames=self._frames(name, place, first, rows["timestamp"].astype(np.float64)),
+            task=place.task or self._task(rows),
+            frames=self._frames(name, place, first, self._times(rows, count)),
             steps=steps,
-            length=int(extras["length"]) if own else int(steps[-1]),
+            length=int(steps[-1]) if length is None else length,
             success=success,
             done=done,
-            progress=_numbers(rows, PROGRESS),
+            progress=progress,
             rewards=rewards,
-            fps=extras.get("fps") if own else self._info.fps,
-            group=extras.get("group") or "",
-            kind=extras.get("kind") or "",
-            seed=extras.get("seed"),
-            columns={key: values for key, values in rows.items() if key not in LABELS},
+            fps=self._info.fps if length is None else number_of(metadata, f"{OWN}fps"),
+            group=str(metadata.get(f"{OWN}group") or ""),
+            kind=str(metadata.get(f"{OWN}kind") or ""),
+            seed=whole_of(metadata, f"{OWN}seed"),
+            columns=columns | recorded_outcomes(rows, derived),
         )
+
+    def _task(self, rows: Rows) -> str:
+        """The task that the first row names; empty where it names none."""
+        indices = numbers(rows, TASK_INDEX)
+        if indices is None or np.isnan(indices[0]):
+            return ""
+        return self._tasks.get(int(indices[0]), "")
+
+    def _times(self, rows: Rows, count: int) -> NDArray[np.float64]:
+        """Seconds of the rows; evenly spaced where they do not say."""
+        times = numbers(rows, TIMESTAMP)
+        if times is None or np.isnan(times).any():
+            return np.arange(count) / self._info.fps
+        return times
 
     def _frames(
         self, name: str, place: Place, first: int, times: NDArray[np.float64]
@@ -119,31 +150,11 @@ class _Reader:
 
     def _columns(self, path: Path) -> Rows:
         """The numeric columns of a file."""
-        names = [
-            name
-            for name, feature in self._info.features.items()
-            if not feature.is_camera and feature.dtype != "string"
-        ]
-        table = read_table(path, [*names])
-        missing = [name for name in ROW_INDICES if name not in table.column_names]
-        if missing:
-            raise RecordingError(f"{path} lacks the column {missing[0]}")
+        # Rows may have indices that meta/info.json does not list.
+        table = read_table(path, list(dict.fromkeys([*self._info.numeric, *ROW_INDICES])))
+        if EPISODE_INDEX not in table.column_names:
+            raise RecordingError(f"{path} lacks the column {EPISODE_INDEX}")
         return {
-            name: as_array(path, name, table.column(name), self._info.features[name].shape)
+            name: as_array(path, name, table.column(name), self._info.shape_of(name))
             for name in table.column_names
         }
-
-
-def _flags(rows: Rows, name: str) -> NDArray[np.bool_] | None:
-    values = rows.get(name)
-    if values is None or np.any(values == UNKNOWN):
-        return None
-    return values.astype(np.bool_)
-
-
-def _numbers(rows: Rows, name: str) -> NDArray[np.float64] | None:
-    values = rows.get(name)
-    if values is None or values.dtype.kind not in "bif":
-        return None
-    numbers = values.astype(np.float64)
-    return None if np.all(np.isnan(numbers)) else numbers

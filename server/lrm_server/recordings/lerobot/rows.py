@@ -37,7 +37,13 @@ def rows_of(columns: Rows, place: Place) -> tuple[int, Rows]:
 
 
 def as_array(path: Path, name: str, column: pa.ChunkedArray, shape: list[int]) -> NDArray[Any]:
-    """A column as (rows, ...), with the feature's shape unless that is one number."""
+    """A column as (rows, ...), with the feature's shape unless that is one number.
+
+    Gaps among numbers and flags are NaN.
+
+    Raises:
+        RecordingError: it is of another shape, or holds no numbers.
+    """
     flat = column.combine_chunks()
     if isinstance(flat, pa.ExtensionArray):
         flat = flat.storage
@@ -47,7 +53,13 @@ def as_array(path: Path, name: str, column: pa.ChunkedArray, shape: list[int]) -
         or pa.types.is_fixed_size_list(flat.type)
     ):
         flat = flat.flatten()
+    if flat.null_count and pa.types.is_boolean(flat.type):
+        flat = flat.cast(pa.int8())
     values: NDArray[Any] = flat.to_numpy(zero_copy_only=False)
+    if values.dtype.kind not in "biuf":
+        if flat.null_count < len(flat):
+            raise RecordingError(f"{path}: column {name} must hold numbers, not {column.type}")
+        values = np.full(len(flat), np.nan)
     try:
         return values.reshape(len(column), *(shape if shape != [1] else ()))
     except ValueError as error:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lrm_server.recordings.episode import RecordedEpisode, RecordingError
@@ -28,8 +27,9 @@ from lrm_server.recordings.lerobot.info import (
     TASKS_PATH,
     VERSION,
     VIDEO_PATH,
+    name_of_files,
 )
-from lrm_server.recordings.lerobot.meta import tasks_table, write_json
+from lrm_server.recordings.lerobot.meta import episodes_table, tasks_table, write_json
 from lrm_server.recordings.lerobot.names import OWN
 from lrm_server.recordings.lerobot.stats import CameraStats, numeric_stats
 from lrm_server.recordings.pixels import as_pixels
@@ -87,8 +87,12 @@ def write_lerobot(
     rate = fps if fps is not None else _rows_a_second(scored)
     if not 0 < rate < float("inf"):
         raise RecordingError(f"fps must be positive, not {rate}")
-    new_folder(to)
     key = camera if camera.startswith("observation.") else f"{CAMERA_PREFIX}{camera}"
+    try:
+        name_of_files(key)
+    except ValueError as error:
+        raise RecordingError(str(error)) from error
+    new_folder(to)
     _Writing(to, scored, key, storage, rate, crf).run()
 
 
@@ -183,15 +187,9 @@ class _Writing:
         }
 
     def _write_metadata(self, metadata: list[dict[str, Any]]) -> None:
-        own = {"seed": pa.int64(), "success": pa.bool_(), "fps": pa.float64()}
-        columns = {
-            # Where no episode has a value, Arrow cannot tell the type.
-            name: pa.array([row[name] for row in metadata], own.get(name.removeprefix(OWN)))
-            for name in metadata[0]
-        }
         path = self._root / EPISODES_PATH.format(chunk_index=0, file_index=0)
         path.parent.mkdir(parents=True)
-        pq.write_table(pa.table(columns), path)
+        pq.write_table(episodes_table(metadata), path)
         pq.write_table(tasks_table(list(self._tasks)), self._root / TASKS_PATH)
 
     def _info(self, rows: int, features: dict[str, dict[str, Any]]) -> dict[str, Any]:

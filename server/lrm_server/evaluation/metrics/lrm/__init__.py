@@ -16,7 +16,7 @@ from lrm_server.evaluation.metrics.lrm.open_loop import (
     roc_auc,
     trajectory_pearson,
 )
-from lrm_server.evaluation.metrics.lrm.ordering import kendall_tau, order_scores, spearman
+from lrm_server.evaluation.metrics.lrm.ordering import kendall_tau, spearman
 from lrm_server.evaluation.metrics.lrm.progress import (
     Curve,
     accuracy_within,
@@ -37,7 +37,6 @@ __all__ = [
     "kendall_tau",
     "mae",
     "monotonicity",
-    "order_scores",
     "pairwise_accuracy",
     "progress_recall",
     "rmse",
