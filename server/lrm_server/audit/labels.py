@@ -45,8 +45,6 @@ def truth_of(episode: RecordedEpisode) -> Truth:
     assumed: list[str] = []
     done = episode.done
     success = episode.success
-    if success is None and done is not None:
-        success = bool(done[-1])
     if done is None and success is not None:
         done, how = _implied_done(episode, success)
         assumed += [how] if how else []

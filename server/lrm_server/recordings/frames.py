@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, overload
@@ -33,8 +34,8 @@ class LazyFrames(Sequence[Frame]):
             return ChosenFrames(self, range(self._count)[index])
         return self._read(range(self._count)[index])
 
-    def _read(self, index: int) -> Frame:
-        raise NotImplementedError
+    @abstractmethod
+    def _read(self, index: int) -> Frame: ...
 
 
 class ChosenFrames(LazyFrames):

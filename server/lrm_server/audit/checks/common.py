@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, TypeVar
 
@@ -140,70 +140,6 @@ def by_episode(
         if comparison.answered:
             groups[comparison.episode].append(read(comparison))
     return list(groups.values())
-
-
-def worst_change(
-    name: str,
-    changes: Mapping[str, Sequence[Comparison]],
-    heads: Sequence[str],
-    read: Callable[[Comparison], float],
-    *,
-    flags: bool,
-) -> tuple[str, Metric]:
-    """The change under which a mean over comparisons is largest, and that mean.
-
-    Args:
-        name: of the figure.
-        changes: name of the change -> comparisons.
-        heads: whose comparisons count.
-        read: the number of a comparison.
-        flags: whether that is 0 or 1.
-
-    Raises:
-        AbsentError: none of these heads was asked.
-        NotComputableError: no comparison of these heads has both answers.
-    """
-    found = {
-        change: groups
-        for change, comparisons in changes.items()
-        if (groups := by_episode((c for c in comparisons if c.head in heads), read))
-    }
-    if not any(c.head in heads for some in changes.values() for c in some):
-        raise AbsentError(f"{' and '.join(heads)} was not asked")
-    if not found:
-        raise NotComputableError(f"nothing was answered by {' or '.join(heads)}")
-    name_of = max(found, key=lambda change: float(np.mean(np.concatenate(found[change]))))
-    return name_of, mean_of(name, found[name_of], flags=flags)
-
-
-def change_rows(
-    changes: Mapping[str, Sequence[Comparison]],
-) -> tuple[tuple[str | float | int | None, ...], ...]:
-    """Rows of (change, progress change, completion flips, contrastive flips, comparisons)."""
-
-    def cell(some: Sequence[Comparison], head: str, read: Callable[[Comparison], float]) -> object:
-        values = [read(c) for c in some if c.head == head and c.answered]
-        return float(np.mean(values)) if values else None
-
-    rows: list[tuple[str | float | int | None, ...]] = []
-    for change, some in changes.items():
-        figures = (
-            cell(some, "progress", lambda c: c.change),
-            cell(some, "completion", lambda c: c.flipped),
-            cell(some, "contrastive", lambda c: c.flipped),
-        )
-        count = sum(c.answered for c in some)
-        rows.append((change, *(f if isinstance(f, float) else None for f in figures), count))
-    return tuple(rows)
-
-
-CHANGE_COLUMNS = (
-    "change",
-    "mean change of progress",
-    "completion flipped",
-    "contrastive flipped",
-    "answers",
-)
 
 
 class Collected(NamedTuple):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from lrm_server.audit.checks.changes import ChangeCheck
 from lrm_server.audit.checks.common import (
-    CHANGE_COLUMNS,
     by_episode,
-    change_rows,
     collect,
     mean_of,
-    worst_change,
 )
 from lrm_server.audit.evidence import Evidence
 from lrm_server.audit.findings import (
@@ -26,53 +24,23 @@ from lrm_server.audit.thresholds import Thresholds
 
 PARAPHRASES = "paraphrases"
 PARAPHRASES_QUESTION = "Do answers stay the same when the task is said in other words?"
+WORDINGS = ChangeCheck(
+    PARAPHRASES,
+    PARAPHRASES_QUESTION,
+    progress="words.paraphrase_progress",
+    flips="words.paraphrase_flips",
+    kind="wording",
+    table="Each wording against the task as it is",
+    advice="Use the wording that the model was trained with.",
+    show=repr,
+)
 WRONG = "wrong task"
 WRONG_QUESTION = "Is a finished scene called unfinished for another task?"
 
 
 def check_paraphrases(evidence: Evidence, thresholds: Thresholds) -> Finding:
     """The worst wording by change of progress and by flipped answers."""
-    named: list[str] = []
-
-    def progress() -> Measure:
-        name, figure = worst_change(
-            "words.paraphrase_progress",
-            evidence.paraphrases,
-            ["progress"],
-            lambda c: c.change,
-            flags=False,
-        )
-        named.append(f"{name!r} moves progress by {figure.value:.2f} in the mean")
-        meaning = f"mean change of progress under the worst wording ({name})"
-        return measure(thresholds, "words.paraphrase_progress", meaning, figure)
-
-    def flips() -> Measure:
-        name, figure = worst_change(
-            "words.paraphrase_flips",
-            evidence.paraphrases,
-            ["completion", "contrastive"],
-            lambda c: float(c.flipped),
-            flags=True,
-        )
-        named.append(f"{name!r} turns {figure.value:.0%} of the completion and contrastive answers")
-        meaning = f"completion and contrastive answers turned by the worst wording ({name})"
-        return measure(thresholds, "words.paraphrase_flips", meaning, figure)
-
-    measures, verdict, missing = collect(progress, flips)
-    sentence = f"Worst wordings: {'; '.join(named)}."
-    advice = "" if verdict is Verdict.PASS else "Use the wording that the model was trained with."
-    table = Details(
-        "Each wording against the task as it is", CHANGE_COLUMNS, change_rows(evidence.paraphrases)
-    )
-    return Finding(
-        PARAPHRASES,
-        PARAPHRASES_QUESTION,
-        verdict,
-        sentence + missing,
-        advice,
-        measures,
-        (table,),
-    )
+    return WORDINGS.run(evidence.paraphrases, thresholds)
 
 
 def check_wrong_task(evidence: Evidence, thresholds: Thresholds) -> Finding:
