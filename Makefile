@@ -34,14 +34,18 @@ TRAINING := PYTHONPATH=server:client:.
 LAVAPIPE := /usr/share/vulkan/icd.d/lvp_icd.json
 SIMULATOR := $(TRAINING) $(if $(wildcard $(LAVAPIPE)),VK_ICD_FILENAMES=$(LAVAPIPE)) $(VENV_SIM)/bin/python
 
-.PHONY: demo test serve check stubs bench eval checkpoint checkpoint-eval refit clean python
+.PHONY: demo test serve check stubs bench bench-rollout eval checkpoint checkpoint-eval refit \
+  learner compare-rewards clean python
 .DELETE_ON_ERROR:
 
 demo: $(SERVER)
 	$(VENV)/bin/lrm demo $(ARGS)
 
+# The simulator's tests run where Mesa's software renderer is installed; else they are skipped.
 test: $(DEV)
-	$(VENV)/bin/python -m pytest $(ARGS)
+	@test ! -e $(LAVAPIPE) || $(MAKE) --no-print-directory $(VENV_SIM)/.installed || \
+	  echo "The simulator could not be installed: its tests are skipped."
+	LRM_SIM_PYTHON=$(abspath $(VENV_SIM))/bin/python $(VENV)/bin/python -m pytest $(ARGS)
 
 serve: $(SERVER)
 	$(VENV)/bin/lrm serve $(ARGS)
@@ -57,6 +61,10 @@ stubs: $(DEV)
 
 bench: $(DEV)
 	$(VENV)/bin/python -m bench.throughput $(ARGS)
+
+# What submit and gather hide of the scoring time.
+bench-rollout: $(DEV)
+	$(VENV)/bin/python -m bench.rollout $(ARGS)
 
 # Answers are kept, so that a second run asks only what is new. Compiling so small a model gains
 # nothing.
@@ -87,6 +95,16 @@ checkpoint: $(VENV_SIM)/.installed $(VENV_TRAIN)/.installed $(SERVER)
 refit: $(VENV_SIM)/.installed $(SERVER)
 	$(SIMULATOR) -m training.policies.demonstrations
 	$(SIMULATOR) -m training.policies.refit --server-python $(VENV)/bin/python $(ARGS)
+
+# PPO on ManiSkill, paid by the server that `make serve` runs: make learner ARGS="--reward tri".
+learner: $(VENV_SIM)/.installed
+	@test -e runs/demonstrations/PushCube-v1_50.npz || \
+	  $(SIMULATOR) client/examples/maniskill_demonstrations.py --episodes 60
+	$(SIMULATOR) client/examples/ppo_maniskill.py $(ARGS)
+
+# What PPO makes of each reward: every row, three seeds. Ended, it goes on where it was.
+compare-rewards: $(VENV_SIM)/.installed $(SERVER)
+	$(SIMULATOR) -m training.policies.compare_rewards --server-python $(VENV)/bin/python $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV_SIM) $(VENV_TRAIN) dist build lrm-demo.png

@@ -18,13 +18,15 @@ N environments, asked every ten steps, with frames rendered only when they are w
 
 ``episodes.submit`` takes a step without waiting for its rewards, and ``episodes.gather``
 returns those of a whole rollout. ``AsyncRewardClient`` does the same on an event loop.
+``client.robot_session`` is for a control loop that must never wait, and ``lrm_client.envs``
+has adapters of simulators.
 
 Frames are uint8 arrays (H, W, 3) in RGB, PIL images, or bytes of a JPEG or PNG file. A
 failure is an exception, or is marked in ``valid``; it is never a reward.
 """
 
 from lrm_client.async_client import AsyncRewardClient
-from lrm_client.async_vector_episodes import AsyncVectorEpisodes
+from lrm_client.async_vector_episodes import AsyncStepHandle, AsyncVectorEpisodes
 from lrm_client.client import RewardClient
 from lrm_client.clock import Hold, Phase, Source
 from lrm_client.connection import Retry
@@ -48,7 +50,10 @@ from lrm_client.errors import (
     UnknownHead,
 )
 from lrm_client.frames import EncodedFrame, FrameEncoder, FrameLike
+from lrm_client.rate import Rate
+from lrm_client.readings import HeadReading, NoReward, Reading, SessionCounters
 from lrm_client.rewards import FailurePolicy, HeadRewards, HeadStep, Rewards, RolloutRewards
+from lrm_client.robot_session import RobotOptions, RobotSession
 from lrm_client.types import (
     EpisodeSpec,
     EpisodeStep,
@@ -72,6 +77,7 @@ from lrm_client.version import __version__
 __all__ = [
     "AsyncEpisode",
     "AsyncRewardClient",
+    "AsyncStepHandle",
     "AsyncVectorEpisodes",
     "DeadlineExceeded",
     "EncodedFrame",
@@ -88,6 +94,7 @@ __all__ = [
     "FrameRequired",
     "HeadAnswer",
     "HeadInfo",
+    "HeadReading",
     "HeadRewards",
     "HeadStep",
     "Hold",
@@ -96,19 +103,25 @@ __all__ = [
     "LrmError",
     "ModelError",
     "ModelInfo",
+    "NoReward",
     "OpenedEpisode",
     "Overloaded",
     "Phase",
     "Query",
+    "Rate",
+    "Reading",
     "Readout",
     "Reply",
     "Retry",
     "RewardClient",
     "Rewards",
     "RewardsFailed",
+    "RobotOptions",
+    "RobotSession",
     "RolloutRewards",
     "ServedModels",
     "ServerError",
+    "SessionCounters",
     "Source",
     "StepBehind",
     "StepHandle",

@@ -21,6 +21,7 @@ from lrm_client.episodes import Episode
 from lrm_client.errors import LrmError
 from lrm_client.frames import FrameEncoder, FrameLike
 from lrm_client.rewards import FailurePolicy
+from lrm_client.robot_session import RobotOptions, RobotSession
 from lrm_client.transport_grpc import GrpcTransport
 from lrm_client.transport_http import HttpTransport
 from lrm_client.types import (
@@ -233,6 +234,12 @@ class RewardClient(ClientBase):
     ) -> VectorEpisodes:
         """The episodes of N environments; see ``VectorEpisodes``."""
         return VectorEpisodes(self, num_envs, task, heads, **options)
+
+    def robot_session(
+        self, task: str, heads: Sequence[str], *, rate_hz: float, **options: Unpack[RobotOptions]
+    ) -> RobotSession:
+        """Rewards inside a robot's control loop, which waits for none; see ``RobotSession``."""
+        return RobotSession(self, task, heads, rate_hz=rate_hz, **options)
 
     def open_episodes(
         self, specs: Iterable[EpisodeSpec], *, timeout: float | None = None

@@ -55,7 +55,11 @@ class Retry:
 
     def bound(self, failures: int) -> float:
         """The longest wait in seconds after so many failures, counted from 1."""
-        return min(self.maximum_seconds, self.initial_seconds * self.multiplier ** (failures - 1))
+        try:
+            grown = self.initial_seconds * self.multiplier ** (failures - 1)
+        except OverflowError:
+            return self.maximum_seconds
+        return min(self.maximum_seconds, grown)
 
 
 @dataclass(frozen=True, slots=True)

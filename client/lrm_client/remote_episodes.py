@@ -92,6 +92,8 @@ class RemoteEpisodes:
                 failed[environment] = result
             else:
                 self._remotes[environment].ready = True
+        for error in failed.values():
+            _let_go(error)
         return failed
 
     def ask(self, steps: Mapping[int, Sequence[EpisodeStep]]) -> Flow[dict[int, list[StepResult]]]:
@@ -111,6 +113,10 @@ class RemoteEpisodes:
                 self._remotes[environment].ready = False
         lost = [environment for environment in steps if not self._remotes[environment].ready]
         answers.update((yield from self._reopen({at: steps[at] for at in lost})))
+        for own in answers.values():
+            for answer in own:
+                if isinstance(answer, LrmError):
+                    _let_go(answer)
         return answers
 
     def remember(self, environment: int, heads: Iterable[str], queried: Queried) -> None:
@@ -230,3 +236,14 @@ def _is_lost(answer: StepResult) -> bool:
     """Whether the server has no such episode, or has it without its step 0."""
     without_start = isinstance(answer, FrameRequired) and answer.step == 0
     return without_start or isinstance(answer, EpisodeNotFound)
+
+
+def _let_go(error: LrmError) -> None:
+    """Drops the error's way through the call: it holds the request and so every pixel.
+
+    The error is kept with the rewards of its step, for as long as the caller keeps those.
+    """
+    each: BaseException | None = error
+    while each is not None and each.__traceback__ is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__

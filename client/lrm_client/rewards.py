@@ -24,6 +24,15 @@ The reward that ``hold`` returns is marked invalid, as is the NaN of ``mask``.
 FAILURE_POLICIES: Final = ("raise", "hold", "mask")
 
 
+class StepOf(NamedTuple):
+    """The step that an environment took."""
+
+    environment: int
+    episode: str
+    """Id of the episode."""
+    step: int
+
+
 class HeadStep(NamedTuple):
     """One head's reward at a step.
 
@@ -79,12 +88,18 @@ class Rewards:
         valid: bool (N,), of the paying head.
         source: str (N,), of the paying head.
         heads: every head's arrays, by name.
+        step: int32 (N,): the step of its episode that each environment took, from 1; -1
+            for one that took none.
+        episode_ids: the id of the episode that each took it in; empty for one that took
+            none.
     """
 
     rewards: NDArray[np.float32]
     valid: NDArray[np.bool_]
     source: NDArray[np.str_]
     heads: Mapping[str, HeadRewards]
+    step: NDArray[np.int32]
+    episode_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,12 +111,15 @@ class RolloutRewards:
         valid: bool (T, N), of the paying head.
         source: str (T, N), of the paying head.
         steps: each step's rewards, with those of every head.
+        step: int32 (T, N): the step of its episode that each environment took; -1 where
+            it took none.
     """
 
     rewards: NDArray[np.float32]
     valid: NDArray[np.bool_]
     source: NDArray[np.str_]
     steps: tuple[Rewards, ...]
+    step: NDArray[np.int32]
 
 
 def stacked(steps: Sequence[Rewards], count: int) -> RolloutRewards:
@@ -112,20 +130,25 @@ def stacked(steps: Sequence[Rewards], count: int) -> RolloutRewards:
         np.asarray([step.valid for step in steps], np.bool_).reshape(shape),
         np.asarray([step.source for step in steps], SOURCE_DTYPE).reshape(shape),
         tuple(steps),
+        np.asarray([step.step for step in steps], np.int32).reshape(shape),
     )
 
 
 def rewards_of(
     rows: Sequence[Mapping[str, HeadStep]],
-    environments: Sequence[int],
+    taken: Sequence[StepOf],
     count: int,
     heads: Sequence[str],
     paying: str,
 ) -> Rewards:
-    """The arrays of ``count`` environments, of which ``environments`` took a step."""
+    """The arrays of ``count`` environments, of which some took a step."""
+    environments = [own.environment for own in taken]
     by_head = {head: _head_rewards(rows, environments, count, head) for head in heads}
     pays = by_head[paying]
-    return Rewards(pays.rewards, pays.valid, pays.source, by_head)
+    step, episode_ids = np.full(count, -1, np.int32), [""] * count
+    for own in taken:
+        step[own.environment], episode_ids[own.environment] = own.step, own.episode
+    return Rewards(pays.rewards, pays.valid, pays.source, by_head, step, tuple(episode_ids))
 
 
 def _head_rewards(

@@ -15,7 +15,13 @@ from lrm_client.episode_table import EpisodeTable, FramePicker
 from lrm_client.errors import FailedReward, FrameRequired, InvalidRequest, RewardsFailed
 from lrm_client.flows import AsyncSender, Flow, Sender
 from lrm_client.frames import EncodedFrame, FrameLike
-from lrm_client.rewards import FailurePolicy, Rewards, rewards_of
+from lrm_client.in_flight import (
+    MAX_IN_FLIGHT_BYTES,
+    MAX_IN_FLIGHT_QUERIES,
+    MAX_IN_FLIGHT_STEPS,
+    Bounds,
+)
+from lrm_client.rewards import FailurePolicy, Rewards, StepOf, rewards_of
 from lrm_client.types import EpisodeOptions, EpisodeSpec, Readout, Use
 
 if TYPE_CHECKING:
@@ -27,6 +33,9 @@ Frames: TypeAlias = FrameLike | Sequence[FrameLike]
 FramesSource: TypeAlias = Frames | Callable[[NDArray[np.intp]], Frames] | None
 """The frames of all environments; or what renders those of the environments whose
 indices, intp (M,), it is given, in their order; None where none is wanted."""
+
+TakenStep: TypeAlias = tuple[Rewards, list[FailedReward]]
+"""A step's rewards, and the failures among them."""
 
 
 class VectorOptions(TypedDict, total=False):
@@ -42,6 +51,9 @@ class VectorOptions(TypedDict, total=False):
     readout: Readout | str | None
     swap: bool
     margin: float | None
+    max_in_flight_queries: int
+    max_in_flight_bytes: int
+    max_in_flight_steps: int
 
 
 class VectorBase:
@@ -56,6 +68,9 @@ class VectorBase:
         *,
         failure: FailurePolicy = "raise",
         head: str | None = None,
+        max_in_flight_queries: int = MAX_IN_FLIGHT_QUERIES,
+        max_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES,
+        max_in_flight_steps: int = MAX_IN_FLIGHT_STEPS,
         **options: Unpack[EpisodeOptions],
     ) -> None:
         if num_envs < 1:
@@ -66,6 +81,7 @@ class VectorBase:
         tasks = _tasks(task, num_envs)
         self._table = EpisodeTable(spec, tasks, EpisodeCalls(client), failure)
         self._paying = head or self._table.spec.heads[0]
+        self._bounds = Bounds(max_in_flight_queries, max_in_flight_bytes, max_in_flight_steps)
         self._steps_taken = 0
 
     @property
@@ -77,6 +93,14 @@ class VectorBase:
     def episode_ids(self) -> tuple[str, ...]:
         """The id of each environment's episode; empty before its reset."""
         return tuple(self._table.id_of(environment) for environment in range(self.num_envs))
+
+    @property
+    def last_steps(self) -> NDArray[np.int32]:
+        """The last step that each environment took or submitted, int32 (N,).
+
+        0 after a reset, -1 before it.
+        """
+        return np.asarray([state.step for state in self._clocks().states], np.int32)
 
     def wants(
         self, final: ArrayLike | None = None, *, force: ArrayLike | None = None
@@ -99,14 +123,17 @@ class VectorBase:
         """The clocks that the next step goes by."""
         return self._table.clocks
 
-    def _reset(
-        self, frames: FramesSource, mask: ArrayLike | None, task: str | Sequence[str] | None
-    ) -> Flow[None]:
-        """Work that resets; the frames are taken at once."""
+    def _initial(self, frames: FramesSource, mask: ArrayLike | None) -> dict[int, EncodedFrame]:
+        """The initial frames of the environments that are reset."""
         chosen = self._chosen(mask)
-        encoded = self._pick(frames, chosen, "reset") if chosen else {}
+        return self._pick(frames, chosen, "reset") if chosen else {}
+
+    def _reset(
+        self, encoded: dict[int, EncodedFrame], task: str | Sequence[str] | None, offset: int
+    ) -> Flow[None]:
+        """Work that resets environments with their initial frames."""
         tasks = {} if task is None else dict(enumerate(_tasks(task, self.num_envs)))
-        return self._table.reset(encoded, tasks, self._offset())
+        return self._table.reset(encoded, tasks, offset)
 
     def _offset(self) -> int:
         """Due where (step + offset) is a multiple of K: for all at the same global step."""
@@ -133,11 +160,11 @@ class VectorBase:
 
     def _take(
         self, chosen: list[int], pick: FramePicker, finals: list[bool], forces: list[bool]
-    ) -> Flow[tuple[Rewards, list[FailedReward]]]:
+    ) -> Flow[TakenStep]:
         rows, failures = yield from self._table.step(chosen, pick, finals, forces)
-        heads = self._table.spec.heads
-        rewards = rewards_of(rows, chosen, self.num_envs, heads, self._paying)
-        return rewards, failures
+        table, heads = self._table, self._table.spec.heads
+        taken = [StepOf(at, table.id_of(at), table.step_of(at)) for at in chosen]
+        return rewards_of(rows, taken, self.num_envs, heads, self._paying), failures
 
     def _pick(self, frames: FramesSource, wanted: list[int], what: str) -> dict[int, EncodedFrame]:
         """The encoded frames of the wanted environments."""

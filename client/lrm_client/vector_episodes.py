@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from threading import BoundedSemaphore
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
 from lrm_client.connection import ResultT
-from lrm_client.episode_clocks import EpisodeClocks
-from lrm_client.errors import FailedReward, RewardsFailed
-from lrm_client.flows import Sender, run
-from lrm_client.frames import EncodedFrame
-from lrm_client.rewards import Rewards, RolloutRewards, stacked
-from lrm_client.vector_base import FramesSource, VectorBase, VectorOptions
+from lrm_client.flows import Flow, Sender, run
+from lrm_client.in_flight import Load, Room, size
+from lrm_client.rewards import Rewards, RolloutRewards
+from lrm_client.submitting import HandleBase, Submitting
+from lrm_client.vector_base import FramesSource, VectorOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-MAX_IN_FLIGHT: Final = 16
-"""How many submitted steps with frames may be pending."""
 
+class StepHandle(HandleBase[Future[Any]]):
+    """A submitted step, whose rewards ``VectorEpisodes.gather`` returns.
 
-class StepHandle:
-    """A submitted step, whose rewards ``VectorEpisodes.gather`` returns."""
-
-    def __init__(self, future: Future[tuple[Rewards, list[FailedReward]]]) -> None:
-        self._future = future
-
-    def done(self) -> bool:
-        """Whether ``gather`` would return at once."""
-        return self._future.done()
+    It keeps the step's rewards, with the server's replies, until it is dropped. It keeps
+    no frame.
+    """
 
     def wait(self) -> None:
         """Waits until the step is answered or has failed."""
-        wait([self._future])
-
-    def result(self) -> tuple[Rewards, list[FailedReward]]:
-        """The step's rewards and the failures among them, whatever the policy."""
-        return self._future.result()
+        wait([self._pending])
 
 
-class VectorEpisodes(VectorBase):
+class VectorEpisodes(Submitting[Future[Any]]):
     """N environments on the client's clock, one call to the server for all that are due.
 
     Steps that need no query are answered here, without the server. With
@@ -53,6 +40,14 @@ class VectorEpisodes(VectorBase):
     An environment that ends with a step is reset, with its new initial frame, before its
     next step; the frame of a final step is the one before the reset. Not for several
     threads at once.
+
+    What is held: of every running episode the initial frame, the frame of each head's last
+    successful query and those of at most two steps whose answer was lost, which is what
+    opens it again on a server that forgot it. Of submitted steps and of resets behind them
+    the encoded frames, from ``submit`` until the server has answered or the step has
+    failed, no more than ``max_in_flight_bytes`` and those of the one call that waits for
+    room; what is being sent is copied into its message. Rewards are held by their handles
+    alone. Every call has a deadline, so that a server that hangs holds nothing for ever.
 
     Args:
         client: a ``RewardClient``.
@@ -71,8 +66,14 @@ class VectorEpisodes(VectorBase):
         readout: None for the checkpoint's default.
         swap: contrastive: ask both orders.
         margin: contrastive: |p(current) - 0.5| below it is undecided.
+        max_in_flight_queries: how many queries may be submitted and not answered, one for
+            each head of each environment; 4096 unless told otherwise. A step that is
+            larger by itself goes alone.
+        max_in_flight_bytes: as many bytes of encoded frames; 256 MiB.
+        max_in_flight_steps: as many steps, also those that ask nothing, and resets; 4096.
 
     Raises:
+        TypeError: a number that is no integer where one is needed.
         ValueError: an argument out of range.
     """
 
@@ -87,10 +88,7 @@ class VectorEpisodes(VectorBase):
         super().__init__(client, num_envs, task, heads, **options)
         self._client = client
         self._worker: ThreadPoolExecutor | None = None
-        self._pending: deque[Future[Any]] = deque()
-        self._resets: list[Future[None]] = []
-        self._ahead: EpisodeClocks | None = None
-        self._in_flight = BoundedSemaphore(MAX_IN_FLIGHT)
+        self._room = Room(self._bounds)
 
     def reset(
         self,
@@ -101,8 +99,8 @@ class VectorEpisodes(VectorBase):
     ) -> None:
         """Begins episodes with their initial frames; running ones are closed.
 
-        While submitted steps are pending, the reset waits its turn behind them and an
-        error of it is raised by the next ``gather`` or ``step``.
+        While submitted steps are pending, the reset is submitted behind them, and an error
+        of it is raised by the next ``gather`` or ``step``.
 
         Args:
             frames: uint8 (N, H, W, 3), or what renders the frames of given environments.
@@ -113,14 +111,15 @@ class VectorEpisodes(VectorBase):
             LrmError: an episode could not be opened. After the first reset, the policies
                 ``hold`` and ``mask`` leave the opening to the first due step instead.
         """
-        flow = self._reset(frames, mask, task)
-        if self._ahead is None or self._settled():
+        encoded, offset = self._initial(frames, mask), self._offset()
+        flow = self._reset(encoded, task, offset)
+        if self._settled():
             run(flow, self._client)
             return
-        config = self._table.config(self._offset())
-        for environment in self._chosen(mask):
-            self._ahead.begin(environment, config, self._table.neutral)
-        self._resets.append(self._queue(run, flow, self._client))
+        load = Load(0, size(encoded.values()))
+        self._room.acquire(load)
+        self._begin_ahead(encoded, offset)
+        self._resets.append(self._queue(flow, load))
 
     def step(
         self,
@@ -164,8 +163,9 @@ class VectorEpisodes(VectorBase):
         Give what renders them rather than asking ``wants`` first: a failure that comes to
         light in between changes what is wanted.
         A head whose failure comes to light later has failed at the steps that follow,
-        up to the next one whose frame was taken. Steps are sent in their order. With
-        ``MAX_IN_FLIGHT`` steps that have frames pending, this waits for the oldest.
+        up to the next one whose frame was taken. Steps are sent in their order, each when
+        the one before is answered. Where what is in flight has reached a bound, this waits
+        for the oldest, so that a slow server slows the rollout.
 
         Raises:
             FrameRequired: a step is due and there are no frames. No step is taken.
@@ -173,43 +173,33 @@ class VectorEpisodes(VectorBase):
             EpisodeEnded: an environment took its final step and was not reset.
             EpisodeNotFound: an environment was never reset.
         """
-        chosen = self._chosen(mask)
-        finals, forces = self._flags(final, "final"), self._flags(force, "force")
-        if self._ahead is None or self._settled():
-            self._ahead = self._table.clocks.copy()
-        clocks = self._ahead
-        clocks.check_running(chosen)
-        wanted = [at for at in chosen if clocks.due(at, finals[at], forces[at])]
-        taken = self._pick(frames, wanted, "step") if wanted else {}
-        if taken:
-            self._in_flight.acquire()
-        for at in chosen:
-            clocks.foresee(at, finals[at], forces[at])
-        self._steps_taken += 1
-        return StepHandle(self._queue(self._work, chosen, taken, finals, forces))
+        step = self._submission(frames, final, force, mask)
+        self._room.acquire(step.load)
+        self._foresee(step)
+        return StepHandle(self._queue(self._taking(step), step.load), self)
 
     def gather(self, handles: Sequence[StepHandle]) -> RolloutRewards:
         """Waits for submitted steps and returns their rewards, (T, N) for T handles.
 
+        Row t is the step of handle t, whatever the order of the handles; ``step`` names
+        it. A handle may be gathered again, and gives the same.
+
         Raises:
             RewardsFailed: some environments have no reward at some steps, and the policy
                 is ``raise``.
+            InvalidRequest: a handle of other episodes.
             LrmError: a reset that waited behind submitted steps failed.
         """
+        self._check_handles(handles)
         for handle in handles:
             handle.wait()
-        self._raise_resets()
-        taken = [handle.result() for handle in handles]
-        rewards = stacked([rewards for rewards, _ in taken], self.num_envs)
-        failures = [failure for _, failed in taken for failure in failed]
-        if failures and self._table.failure == "raise":
-            raise RewardsFailed(failures, rewards)
-        return rewards
+        return self._gathered(handles)
 
     def close(self) -> None:
         """Waits for pending steps and closes all episodes on the server.
 
-        Closing twice is no error.
+        Closing twice is no error. Left by an exception, the ``with`` statement gives up
+        the steps that were not sent yet; gathering one of them raises.
         """
         wait(self._pending)
         if self._worker is not None:
@@ -228,54 +218,20 @@ class VectorEpisodes(VectorBase):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is not None:
+            self._abandon()
         self.close()
 
-    def _clocks(self) -> EpisodeClocks:
-        """The clocks that the next step goes by: ahead of the table while steps are pending."""
-        return self._table.clocks if self._ahead is None or self._settled() else self._ahead
-
-    def _queue(self, work: Callable[..., ResultT], *arguments: Any) -> Future[ResultT]:
+    def _queue(self, flow: Flow[ResultT], load: Load) -> Future[ResultT]:
         """Runs work behind what is pending, on one thread, which keeps the steps' order."""
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, "lrm-episodes")
-        future = self._worker.submit(work, *arguments)
+        future = self._worker.submit(run, flow, self._client)
+        future.add_done_callback(lambda _: self._room.release(load))
         self._pending.append(future)
         return future
-
-    def _work(
-        self,
-        chosen: list[int],
-        taken: dict[int, EncodedFrame],
-        finals: list[bool],
-        forces: list[bool],
-    ) -> tuple[Rewards, list[FailedReward]]:
-        """Takes a submitted step with the frames that were taken for it."""
-
-        def pick(wanted: list[int]) -> dict[int, EncodedFrame]:
-            return {at: taken[at] for at in wanted if at in taken}
-
-        try:
-            return run(self._take(chosen, pick, finals, forces), self._client)
-        finally:
-            if taken:
-                self._in_flight.release()
-
-    def _settled(self) -> bool:
-        """Whether nothing is pending; the table's own clocks are then up to date."""
-        while self._pending and self._pending[0].done():
-            self._pending.popleft()
-        if not self._pending:
-            self._ahead = None
-        return not self._pending
 
     def _drain(self) -> None:
         wait(self._pending)
         self._settled()
         self._raise_resets()
-
-    def _raise_resets(self) -> None:
-        """Raises the error of a reset that failed while no one waited for it."""
-        done = [reset for reset in self._resets if reset.done()]
-        self._resets = [reset for reset in self._resets if reset not in done]
-        for reset in done:
-            reset.result()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from lrm_client import Retry, RewardClient
+from tests.client.gate import Gate
 from tests.client.scripted import ScriptedCore
 from tests.client.scripted_grpc import serve_grpc
 from tests.client.scripted_http import serve_http
@@ -24,6 +25,14 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def core() -> ScriptedCore:
     return ScriptedCore()
+
+
+@pytest.fixture
+def gate(core: ScriptedCore) -> Iterator[Gate]:
+    """Before the server's answers to steps; open when the test has ended."""
+    made = Gate(core)
+    yield made
+    made.open()
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ class ScriptedServicer(reward_pb2_grpc.RewardServiceServicer):
 
 
 @contextmanager
-def serve_grpc(core: ScriptedCore) -> Iterator[str]:
+def serve_grpc(core: ScriptedCore, port: int = 0) -> Iterator[str]:
     """The target of a server that runs while the context lasts."""
     limit = 64 * 1024 * 1024
     options = [
@@ -54,7 +54,7 @@ def serve_grpc(core: ScriptedCore) -> Iterator[str]:
     ]
     server = grpc.server(ThreadPoolExecutor(4), options=options)
     reward_pb2_grpc.add_RewardServiceServicer_to_server(ScriptedServicer(core), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     try:
         yield f"127.0.0.1:{port}"

@@ -40,6 +40,11 @@ def test_the_bound_of_the_waits_grows_up_to_its_maximum() -> None:
     assert [retry.bound(failures) for failures in (1, 2, 3, 4)] == [0.1, 0.2, 0.4, 0.5]
 
 
+def test_the_waits_stay_bounded_in_an_outage_of_any_length() -> None:
+    retry = Retry(initial_seconds=0.1, maximum_seconds=0.5, multiplier=2.0)
+    assert retry.bound(100_000) == 0.5
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -107,7 +107,8 @@ ALLOWED: Mapping[str, Collection[str]] = {
 
 ONLY_IN: Mapping[str, Collection[str]] = {
     "vllm": ("lrm_server.engine",),
-    "torch": ("lrm_server.engine",),
+    # A simulator's tensors are torch's.
+    "torch": ("lrm_server.engine", "lrm_client.envs.maniskill"),
     "transformers": ("lrm_server.engine",),
     "fastapi": ("lrm_server.api", "lrm_server.app"),
     "starlette": ("lrm_server.api", "lrm_server.app"),

@@ -9,6 +9,7 @@ from tests.project.layers import ROOT
 
 MAX_LINES = 300
 LONGER = {
+    "client/examples/ppo_maniskill.py": "a learner in one file, read from top to bottom",
     "client/lrm_client/clock.py": "the whole clock is one pure module",
     "client/lrm_client/types.py": "declarations only",
 }

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["make", f"PYTHON={sys.executable}", *arguments],
+        # As on a machine without the simulator's renderer, unless a test says otherwise.
+        ["make", f"PYTHON={sys.executable}", "LAVAPIPE=no-such-file", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -68,6 +69,24 @@ def test_a_second_run_installs_nothing(project: Path, target: str) -> None:
     assert done.returncode == 0, done.stderr
     assert ".venv/bin/" in done.stdout
     assert "pip install" not in done.stdout
+
+
+def test_the_tests_bring_the_simulator_where_it_can_render(project: Path) -> None:
+    install(project, ".installed-cpu", ".installed-dev")
+    (project / "renderer.json").touch()
+    said = make(project, "--dry-run", "test", "LAVAPIPE=renderer.json").stdout
+    assert "-e '.[sim]'" in said
+    assert said.index("-e '.[sim]'") < said.index("-m pytest")
+
+
+def test_a_simulator_that_cannot_be_installed_does_not_stop_the_tests(project: Path) -> None:
+    install(project, ".installed-cpu", ".installed-dev")
+    (project / "renderer.json").touch()
+    (project / ".venv-sim").write_text("in the way of the environment")
+    done = make(project, "test", "LAVAPIPE=renderer.json", "ARGS=--version")
+    assert "The simulator could not be installed" in done.stdout
+    assert "pytest" in done.stdout.splitlines()[-1]
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "proto/lrm/v1/reward.proto"])

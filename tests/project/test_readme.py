@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -151,7 +152,15 @@ def test_flags_in_the_text_exist() -> None:
     known |= {
         flag for command in group.commands.values() for p in command.params for flag in p.opts
     }
+    known |= _learner_flags()
     assert flags <= known
+
+
+def _learner_flags() -> set[str]:
+    source = ast.parse((ROOT / "client/examples/ppo_maniskill.py").read_text())
+    args = next(n for n in source.body if isinstance(n, ast.ClassDef) and n.name == "Args")
+    fields = [n.target.id for n in args.body if isinstance(n, ast.AnnAssign)]
+    return {f"--{name.replace('_', '-')}" for name in fields}
 
 
 def test_variables_in_the_text_are_settings() -> None:

@@ -53,8 +53,8 @@ def test_the_wheel_is_of_our_two_packages(wheel: dict[str, int]) -> None:
 def test_every_source_file_and_all_data_are_in(wheel: dict[str, int]) -> None:
     expected = {
         str(path.relative_to(root))
-        for root in (ROOT / "client", ROOT / "server")
-        for path in root.rglob("*")
+        for root, package in ((ROOT / "client", "lrm_client"), (ROOT / "server", "lrm_server"))
+        for path in (root / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert expected - set(wheel) == set()
