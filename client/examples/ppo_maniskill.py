@@ -43,7 +43,7 @@ from lrm_client import RewardClient
 from lrm_client.envs.maniskill import ManiSkillRewardEnv
 from lrm_client.envs.vector import RewardVectorEnv
 
-CONTROL_MODE: Final = "pd_joint_delta_pos"
+CONTROL_MODE: Final = "pd_ee_delta_pos"
 TASKS: Final = {
     "PushCube-v1": "Push the blue cube into the target circle.",
     "PullCube-v1": "Pull the blue cube into the target circle.",
@@ -81,7 +81,7 @@ class Args:
     """Pixels on a side of the frames that are scored."""
 
     simulator: Literal["cpu", "gpu"] = "cpu"
-    num_envs: int = 16
+    num_envs: int = 32
     horizon: int = 50
     iterations: int = 30
     epochs: int = 2
@@ -99,7 +99,7 @@ class Args:
     critic_epochs: int = 10
     """Epochs of those iterations."""
 
-    cloned_episodes: int = 40
+    cloned_episodes: int = 20
     cloning_steps: int = 2000
     spread: float = 0.15
     """Standard deviation of the actions at first; their range is [-1, 1]."""
@@ -178,7 +178,8 @@ def clone(args: Args, device: torch.device) -> Agent:
         seen, asked = file["observations"], file["actions"]
     if len(seen) < args.cloned_episodes:
         raise SystemExit(f"{path} has {len(seen)} episodes, not {args.cloned_episodes}")
-    observations = torch.as_tensor(seen[: args.cloned_episodes], device=device).flatten(0, 1)
+    steps = [timed(seen[:, step], step, args) for step in range(args.horizon)]
+    observations = torch.stack(steps, 1)[: args.cloned_episodes].flatten(0, 1).to(device)
     actions = torch.as_tensor(asked[: args.cloned_episodes], device=device).flatten(0, 1)
     # The start is the same for all seeds and rewards: what differs is what was learned.
     with torch.random.fork_rng():
@@ -256,6 +257,16 @@ class Rollout:
     queries: int = 0
 
 
+def timed(observation: Any, step: int, args: Args) -> Tensor:
+    """Observations (..., O) with the share of the episode that is over, (..., O + 1).
+
+    An episode of fixed length looks different to who knows how much is left of it
+    (arXiv 1712.00378); and a clone that sees no time stays where the planner stood still.
+    """
+    seen = torch.as_tensor(observation)
+    return torch.cat([seen, torch.full_like(seen[..., :1], step / args.horizon)], -1)
+
+
 def taken(action: Tensor, args: Args) -> Any:
     """Actions within their range, as the simulator takes them."""
     inside = action.clamp(-1, 1)
@@ -267,12 +278,12 @@ def roll_out(envs: Any, agent: Agent, args: Args, seed: int, *, scored: bool) ->
     """Acts for one episode of every environment, from the initial states of a seed."""
     device = agent.log_spread.device
     observation, _ = envs.reset(seed=[seed + at for at in range(args.num_envs)])
-    observations, actions, own = [torch.as_tensor(observation, device=device)], [], []
-    for _ in range(args.horizon):
+    observations, actions, own = [timed(observation, 0, args).to(device)], [], []
+    for step in range(1, args.horizon + 1):
         action = agent.act(observations[-1]).sample()
         # With rewards from lrm this submits the step's frames and does not wait for its rewards.
         observation, reward, *_ = envs.step(taken(action, args))
-        observations.append(torch.as_tensor(observation, device=device))
+        observations.append(timed(observation, step, args).to(device))
         actions.append(action)
         own.append(torch.as_tensor(reward, device=device))
     rollout = Rollout(torch.stack(observations), torch.stack(actions), torch.empty(0), {})
@@ -446,8 +457,8 @@ def evaluate(envs: Any, agent: Agent, args: Args) -> list[bool]:
     while len(success) < args.evaluation_episodes:
         first = EVALUATE_SEED + len(success)
         observation, _ = envs.reset(seed=[first + at for at in range(args.num_envs)])
-        for _ in range(args.horizon):
-            action = agent.act(torch.as_tensor(observation, device=device)).mean
+        for step in range(args.horizon):
+            action = agent.act(timed(observation, step, args).to(device)).mean
             observation, *_, info = envs.step(taken(action, args))
         success += [bool(one) for one in info["success"]]
     return success[: args.evaluation_episodes]

@@ -118,9 +118,11 @@ def test_the_simulators_reward_is_paid_to_none_but_the_learner_that_asks_for_it(
     ppo: ModuleType, options: dict[str, Any], paid: float
 ) -> None:
     args = ppo.Args(num_envs=2, horizon=4, **options)
-    agent = ppo.Agent(torch.randn(8, 3), 2, args.spread)
+    # What the environments show, and the time.
+    agent = ppo.Agent(torch.randn(8, 4), 2, args.spread)
     rollout = ppo.roll_out(Paying(), agent, args, 0, scored=False)
     assert rollout.rewards.tolist() == [[paid] * 2] * 4
+    assert rollout.observations[:, 0, -1].tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
 def learner_of(
@@ -189,7 +191,7 @@ def test_the_learner_learns_from_a_served_model_and_goes_on_after_a_stop(
     with np.load(demonstrations / "PushCube-v1_50.npz") as file:
         shown = file["observations"].shape[0]
         assert 1 <= shown <= 4
-        assert file["actions"].shape == (shown, 50, 8)
+        assert file["actions"].shape == (shown, 50, 4)
         assert np.abs(file["actions"]).max() <= 1
     small = (
         *("--demonstrations", str(demonstrations), "--cloned-episodes", str(shown)),
