@@ -20,7 +20,7 @@ DATA_SETS ?= training/heldout training/heldout_kept_out training/heldout_policie
 EPISODES ?= 4000
 HELD_OUT_EPISODES ?= 320
 POLICY_EPISODES ?= 75
-MINUTES ?= 130
+MINUTES ?= 175
 CHECKPOINT ?= out/embedded
 FIGURES ?= out/figures.json
 

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -165,6 +166,7 @@ def main() -> None:
     parser.add_argument("--server-python", type=Path, required=True, help="where lrm is installed")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--to", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--parallel", type=int, default=1, help="runs at a time")
     parser.add_argument("--table", type=Path, help="write the table here too")
     parser.add_argument("learner", nargs="*", help="further arguments of the learner, after --")
     args = parser.parse_args()
@@ -185,7 +187,8 @@ def main() -> None:
                 )
             model.parent.mkdir(parents=True, exist_ok=True)
             model.write_text(identity)
-            for name, seed, folder in todo:
+
+            def learn(name: str, seed: int, folder: Path) -> None:
                 print(f"{args.env_id}, {name}, seed {seed}", flush=True)  # noqa: T201
                 run(
                     "ppo_maniskill.py",
@@ -193,6 +196,10 @@ def main() -> None:
                     *("--seed", str(seed), "--server", address, "--run", str(folder)),
                     *("--demonstrations", str(demonstrations), *args.learner),
                 )
+
+            with ThreadPoolExecutor(args.parallel) as pool:
+                for each in [pool.submit(learn, *one) for one in todo]:
+                    each.result()
     rows = figures(args.to / args.env_id, list(ROWS), args.seeds)
     start = next(iter(rows.values()))["start"]
     if not STARTS_WITHIN[0] <= start <= STARTS_WITHIN[1]:
