@@ -8,6 +8,7 @@ import pytest
 
 from lrm_client import Retry, RewardClient
 from tests.client.gate import Gate
+from tests.client.robot_rig import Hanging, by_frame
 from tests.client.scripted import ScriptedCore
 from tests.client.scripted_grpc import serve_grpc
 from tests.client.scripted_http import serve_http
@@ -33,6 +34,15 @@ def gate(core: ScriptedCore) -> Iterator[Gate]:
     made = Gate(core)
     yield made
     made.open()
+
+
+@pytest.fixture
+def hanging(core: ScriptedCore) -> Iterator[Hanging]:
+    """Holds the calls that a robot's test picks; all are answered when the test has ended."""
+    core.answer = by_frame
+    made = Hanging(core)
+    yield made
+    made.answer_all()
 
 
 @pytest.fixture

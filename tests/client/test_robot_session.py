@@ -32,14 +32,6 @@ from tests.client.scripted import Asked, ScriptedCore, problem
 
 
 @pytest.fixture
-def hanging(core: ScriptedCore) -> Iterator[Hanging]:
-    core.answer = by_frame
-    made = Hanging(core)
-    yield made
-    made.answer_all()
-
-
-@pytest.fixture
 def clock() -> SetClock:
     return SetClock()
 

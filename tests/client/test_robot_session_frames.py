@@ -32,14 +32,6 @@ from tests.client.scripted import ScriptedCore
 
 
 @pytest.fixture
-def hanging(core: ScriptedCore) -> Iterator[Hanging]:
-    core.answer = by_frame
-    made = Hanging(core)
-    yield made
-    made.answer_all()
-
-
-@pytest.fixture
 def session(client: RewardClient, hanging: Hanging) -> Iterator[RobotSession]:
     """Every sent frame is a query."""
     with session_of(client) as made:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import grpc
@@ -38,14 +37,6 @@ from tests.client.scripted_grpc import serve_grpc
 
 SOON = 0.05
 """A deadline that passes while a call is held back."""
-
-
-@pytest.fixture
-def hanging(core: ScriptedCore) -> Iterator[Hanging]:
-    core.answer = by_frame
-    made = Hanging(core)
-    yield made
-    made.answer_all()
 
 
 def test_a_call_has_a_deadline_and_its_passing_is_a_reason(
