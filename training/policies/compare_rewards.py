@@ -198,8 +198,12 @@ def main() -> None:
                 )
 
             with ThreadPoolExecutor(args.parallel) as pool:
-                for each in [pool.submit(learn, *one) for one in todo]:
-                    each.result()
+                try:
+                    for each in [pool.submit(learn, *one) for one in todo]:
+                        each.result()
+                finally:
+                    # Ended or failed: what has not begun does not begin.
+                    pool.shutdown(cancel_futures=True)
     rows = figures(args.to / args.env_id, list(ROWS), args.seeds)
     start = next(iter(rows.values()))["start"]
     if not STARTS_WITHIN[0] <= start <= STARTS_WITHIN[1]:
