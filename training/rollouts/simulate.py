@@ -62,15 +62,23 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class Stage:
-    """One task's simulator with its camera; reused for all of its episodes."""
+    """One task's simulator with its camera; reused for all of its episodes.
 
-    def __init__(self, task: Task) -> None:
+    Args:
+        task: what is attempted.
+        control_mode: how actions are meant; the planner's joint targets if not said.
+        obs_mode: what who acts is shown.
+    """
+
+    def __init__(
+        self, task: Task, *, control_mode: str = "pd_joint_pos", obs_mode: str = "none"
+    ) -> None:
         self.task = task
         env = gym.make(
             task.env_id,
-            obs_mode="none",
+            obs_mode=obs_mode,
             reward_mode="none",
-            control_mode="pd_joint_pos",
+            control_mode=control_mode,
             render_mode="rgb_array",
             sim_backend="cpu",
             render_backend="cpu",
