@@ -35,7 +35,7 @@ LAVAPIPE := /usr/share/vulkan/icd.d/lvp_icd.json
 SIMULATOR := $(TRAINING) $(if $(wildcard $(LAVAPIPE)),VK_ICD_FILENAMES=$(LAVAPIPE)) $(VENV_SIM)/bin/python
 
 .PHONY: demo test serve check stubs bench bench-rollout eval checkpoint checkpoint-eval refit \
-  learner compare-rewards clean python
+  learner compare-rewards reward-quality clean python
 .DELETE_ON_ERROR:
 
 demo: $(SERVER)
@@ -105,6 +105,11 @@ learner: $(VENV_SIM)/.installed
 # What PPO makes of each reward: every row, three seeds. Ended, it goes on where it was.
 compare-rewards: $(VENV_SIM)/.installed $(SERVER)
 	$(SIMULATOR) -m training.policies.compare_rewards --server-python $(VENV)/bin/python $(ARGS)
+
+# How well the rewards judge the policies that compare-rewards made of them. Labels of frames need
+# the calibration that `make checkpoint` makes.
+reward-quality: $(VENV_SIM)/.installed $(SERVER)
+	$(SIMULATOR) -m training.policies.reward_quality --server-python $(VENV)/bin/python $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV_SIM) $(VENV_TRAIN) dist build lrm-demo.png
