@@ -23,7 +23,8 @@ from lrm_server.engine.prompt_tokens import ForcedAnswer, PromptTokens
 from lrm_server.engine.protocol import AnswerForm, FrameSlot, TurnPart
 from lrm_server.engine.vllm_engine import expand, reading
 from lrm_server.frames import Encoding, Frame, FrameLimits, open_frame
-from lrm_server.heads.profile import LabelProfile, Role, load_profile
+from lrm_server.heads.library import load_profile
+from lrm_server.heads.profile import LabelProfile, Role
 from lrm_server.heads.prompt import render_turn
 
 _ids = itertools.count()

@@ -10,18 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from lrm_server.engine.protocol import EngineStatus
+from lrm_server.engine.protocol import Conversation, EngineStatus, Written
 from lrm_server.errors import DomainError, ErrorCode, invalid
 from lrm_server.heads.answer import combine
 from lrm_server.heads.catalogue import HeadCatalogue, ModelCard, ServedHead
-from lrm_server.heads.profile import (
-    CompositeProfile,
-    LabelProfile,
-    Readout,
-    Role,
-    Use,
-    load_profile,
-)
+from lrm_server.heads.checks import check_window
+from lrm_server.heads.library import load_profile
+from lrm_server.heads.profile import CompositeProfile, LabelProfile, Readout, Role, Use
 from lrm_server.heads.query import Query, Reply, Timings
 
 PROFILES = ("lrm_contrastive", "lrm_progress", "lrm_completion", "lrm_tri")
@@ -67,6 +62,7 @@ class ScriptedScorer:
                 raise invalid(role.value, f"head {head.name} takes no frame {role.value}.")
         if query.margin is not None and not 0 <= query.margin <= 0.5:
             raise invalid("margin", f"margin {query.margin} is outside [0, 0.5].")
+        check_window(head, query)
         for name in head.parts or (head.name,):
             profile = self.catalogue[name].profile
             if isinstance(profile, LabelProfile) and profile.pair is not None:
@@ -94,6 +90,10 @@ class ScriptedScorer:
             raise
         finally:
             self.running -= 1
+
+    async def converse(self, conversation: Conversation) -> Written:
+        """Writes nothing: no test asks it to."""
+        raise AssertionError("no conversation is scripted")
 
     async def status(self) -> EngineStatus:
         """What ``engine`` says."""
@@ -160,17 +160,23 @@ def built_in_catalogue() -> HeadCatalogue:
         if isinstance(profile, CompositeProfile):
             heads[profile.head] = _composite(profile, heads)
         else:
-            heads[profile.head] = ServedHead(
-                name=profile.head,
-                profile=profile,
-                readout=profile.default_readout,
-                neutral=profile.neutral,
-                required_frames=profile.required_frames,
-                optional_frames=profile.optional_frames,
-                labels=profile.values,
-            )
+            assert isinstance(profile, LabelProfile)
+            heads[profile.head] = served_label_head(profile)
     card = ModelCard(id="scripted", description="answers as a test tells it", fingerprint="s0")
     return HeadCatalogue(heads.values(), card)
+
+
+def served_label_head(profile: LabelProfile) -> ServedHead:
+    """A label head with its profile's own readout."""
+    return ServedHead(
+        name=profile.head,
+        profile=profile,
+        readout=profile.default_readout,
+        neutral=profile.neutral,
+        required_frames=profile.required_frames,
+        optional_frames=profile.optional_frames,
+        labels=profile.values,
+    )
 
 
 def _composite(profile: CompositeProfile, heads: dict[str, ServedHead]) -> ServedHead:

@@ -10,7 +10,8 @@ from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
-from lrm_server.heads.profile import LabelProfile, Role, load_profile
+from lrm_server.heads.library import load_profile
+from lrm_server.heads.profile import LabelProfile, Role
 from lrm_server.heads.prompt import render_turn
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ N environments, asked every ten steps, with frames rendered only when they are w
 
 ``episodes.submit`` takes a step without waiting for its rewards, and ``episodes.gather``
 returns those of a whole rollout. ``AsyncRewardClient`` does the same on an event loop.
-``client.robot_session`` is for a control loop that must never wait, and ``lrm_client.envs``
-has adapters of simulators.
+``client.robot_session`` is for a control loop that must never wait, ``client.score_trajectory``
+scores a recorded attempt, and ``lrm_client.envs`` has adapters of simulators.
 
 Frames are uint8 arrays (H, W, 3) in RGB, PIL images, or bytes of a JPEG or PNG file. A
 failure is an exception, or is marked in ``valid``; it is never a reward.
@@ -27,6 +27,7 @@ failure is an exception, or is marked in ``valid``; it is never a reward.
 
 from lrm_client.async_client import AsyncRewardClient
 from lrm_client.async_vector_episodes import AsyncStepHandle, AsyncVectorEpisodes
+from lrm_client.budgets import Run, close_run, get_run, open_run
 from lrm_client.client import RewardClient
 from lrm_client.clock import Hold, Phase, Source
 from lrm_client.connection import Retry
@@ -36,6 +37,7 @@ from lrm_client.errors import (
     EpisodeEnded,
     EpisodeExists,
     EpisodeNotFound,
+    FailedPoint,
     FailedReward,
     FrameRequired,
     InvalidRequest,
@@ -43,17 +45,29 @@ from lrm_client.errors import (
     ModelError,
     Overloaded,
     RewardsFailed,
+    RunNotFound,
     ServerError,
     StepBehind,
+    TrajectoryFailed,
     Unauthenticated,
     Unavailable,
     UnknownHead,
+    WarmUpOver,
 )
 from lrm_client.frames import EncodedFrame, FrameEncoder, FrameLike
 from lrm_client.rate import Rate
 from lrm_client.readings import HeadReading, NoReward, Reading, SessionCounters
 from lrm_client.rewards import FailurePolicy, HeadRewards, HeadStep, Rewards, RolloutRewards
 from lrm_client.robot_session import RobotOptions, RobotSession
+from lrm_client.subtasks import Subtask
+from lrm_client.trajectories import (
+    HeadScores,
+    Normalise,
+    TrajectoryOptions,
+    TrajectoryPoint,
+    TrajectoryScores,
+    Windows,
+)
 from lrm_client.types import (
     EpisodeSpec,
     EpisodeStep,
@@ -70,6 +84,7 @@ from lrm_client.types import (
     Timings,
     Use,
     WindowFrame,
+    WindowInfo,
 )
 from lrm_client.vector_episodes import StepHandle, VectorEpisodes
 from lrm_client.version import __version__
@@ -87,6 +102,7 @@ __all__ = [
     "EpisodeNotFound",
     "EpisodeSpec",
     "EpisodeStep",
+    "FailedPoint",
     "FailedReward",
     "FailurePolicy",
     "FrameEncoder",
@@ -96,6 +112,7 @@ __all__ = [
     "HeadInfo",
     "HeadReading",
     "HeadRewards",
+    "HeadScores",
     "HeadStep",
     "Hold",
     "InvalidRequest",
@@ -104,6 +121,7 @@ __all__ = [
     "ModelError",
     "ModelInfo",
     "NoReward",
+    "Normalise",
     "OpenedEpisode",
     "Overloaded",
     "Phase",
@@ -119,6 +137,8 @@ __all__ = [
     "RobotOptions",
     "RobotSession",
     "RolloutRewards",
+    "Run",
+    "RunNotFound",
     "ServedModels",
     "ServerError",
     "SessionCounters",
@@ -127,12 +147,23 @@ __all__ = [
     "StepHandle",
     "StepReply",
     "StepReward",
+    "Subtask",
     "Timings",
+    "TrajectoryFailed",
+    "TrajectoryOptions",
+    "TrajectoryPoint",
+    "TrajectoryScores",
     "Unauthenticated",
     "Unavailable",
     "UnknownHead",
     "Use",
     "VectorEpisodes",
+    "WarmUpOver",
     "WindowFrame",
+    "WindowInfo",
+    "Windows",
     "__version__",
+    "close_run",
+    "get_run",
+    "open_run",
 ]

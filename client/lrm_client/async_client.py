@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lrm_client import calls
 from lrm_client.async_vector_episodes import AsyncVectorEpisodes
-from lrm_client.client import ClientBase
+from lrm_client.client_base import ClientBase
 from lrm_client.connection import (
     DEFAULT_MAX_MESSAGE_BYTES,
     DEFAULT_TIMEOUT,
@@ -21,6 +21,8 @@ from lrm_client.episodes import AsyncEpisode
 from lrm_client.errors import LrmError
 from lrm_client.frames import FrameEncoder, FrameLike
 from lrm_client.rewards import FailurePolicy
+from lrm_client.trajectories import TrajectoryLike, TrajectoryOptions, TrajectoryScores
+from lrm_client.trajectory_answers import prepared
 from lrm_client.transport_grpc import AsyncGrpcTransport
 from lrm_client.transport_http import AsyncHttpTransport
 from lrm_client.types import (
@@ -52,6 +54,7 @@ class AsyncRewardClient(ClientBase):
         retry: Retry | None = None,
         encoder: FrameEncoder | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        run: str | None = None,
     ) -> None:
         super().__init__(
             target,
@@ -60,6 +63,7 @@ class AsyncRewardClient(ClientBase):
             retry=retry,
             encoder=encoder,
             max_message_bytes=max_message_bytes,
+            run=run,
         )
         self._transport: AsyncTransport = (
             AsyncGrpcTransport(self._connection)
@@ -150,6 +154,29 @@ class AsyncRewardClient(ClientBase):
         return await self.score(
             Query("completion", task, current=current, **options), timeout=timeout
         )
+
+    async def score_trajectory(
+        self,
+        frames: TrajectoryLike,
+        task: str,
+        heads: Sequence[str],
+        *,
+        timeout: float | None = None,
+        **options: Unpack[TrajectoryOptions],
+    ) -> TrajectoryScores:
+        """Scores frames, or the bytes of a video file, in the order of time.
+
+        See ``TrajectoryOptions`` for the options. Ten minutes unless ``timeout`` says.
+
+        Raises:
+            TrajectoryFailed: frames have no value; the others are in it.
+            LrmError: the trajectory failed as a whole.
+        """
+        sent, collected = prepared(frames, task, heads, self._encoder, options)
+        answers = self._transport.trajectory(sent, self._trajectory_deadline(timeout))
+        async for response in answers:
+            collected.take(response)
+        return collected.scores()
 
     async def models(self, *, timeout: float | None = None) -> ServedModels:
         """Names the models that are served, their heads, the server's limits and version.

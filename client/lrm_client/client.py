@@ -1,4 +1,4 @@
-"""The client that blocks, and what it shares with that of an event loop."""
+"""The client that blocks."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from lrm_client import calls
+from lrm_client.client_base import ClientBase
 from lrm_client.connection import (
     DEFAULT_MAX_MESSAGE_BYTES,
     DEFAULT_TIMEOUT,
     Call,
-    Connection,
     ResultT,
     Retry,
     Transport,
-    parse_target,
 )
 from lrm_client.episodes import Episode
 from lrm_client.errors import LrmError
 from lrm_client.frames import FrameEncoder, FrameLike
 from lrm_client.rewards import FailurePolicy
 from lrm_client.robot_session import RobotOptions, RobotSession
+from lrm_client.trajectories import TrajectoryLike, TrajectoryOptions, TrajectoryScores
+from lrm_client.trajectory_answers import prepared
 from lrm_client.transport_grpc import GrpcTransport
 from lrm_client.transport_http import HttpTransport
 from lrm_client.types import (
@@ -42,43 +43,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class ClientBase:
-    """What both clients are made of."""
-
-    def __init__(
-        self,
-        target: str,
-        *,
-        token: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
-        retry: Retry | None = None,
-        encoder: FrameEncoder | None = None,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
-    ) -> None:
-        self._connection = Connection(
-            parse_target(target), token, timeout, retry or Retry(), max_message_bytes
-        )
-        self._encoder = encoder or FrameEncoder()
-
-    @property
-    def encoder(self) -> FrameEncoder:
-        """How frames are encoded."""
-        return self._encoder
-
-    @property
-    def max_message_bytes(self) -> int:
-        """Limit of a request and of a response."""
-        return self._connection.max_message_bytes
-
-    @property
-    def target(self) -> str:
-        """The server's address."""
-        return self._connection.target.address
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.target!r})"
-
-
 class RewardClient(ClientBase):
     """A blocking client of a reward-model server, safe for several threads.
 
@@ -91,6 +55,8 @@ class RewardClient(ClientBase):
         encoder: how frames are encoded.
         max_message_bytes: limit of a request and of a response, 64 MiB unless told
             otherwise; the server has its own.
+        run: id of the run that asks, whose queries the server counts and bounds; None for
+            no bound.
 
     Raises:
         ValueError: a target that is none, or a number out of range.
@@ -105,6 +71,7 @@ class RewardClient(ClientBase):
         retry: Retry | None = None,
         encoder: FrameEncoder | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        run: str | None = None,
     ) -> None:
         super().__init__(
             target,
@@ -113,6 +80,7 @@ class RewardClient(ClientBase):
             retry=retry,
             encoder=encoder,
             max_message_bytes=max_message_bytes,
+            run=run,
         )
         self._transport: Transport = (
             GrpcTransport(self._connection)
@@ -201,6 +169,29 @@ class RewardClient(ClientBase):
         """
         query = Query("completion", task, current=current, **options)
         return self.score(query, timeout=timeout)
+
+    def score_trajectory(
+        self,
+        frames: TrajectoryLike,
+        task: str,
+        heads: Sequence[str],
+        *,
+        timeout: float | None = None,
+        **options: Unpack[TrajectoryOptions],
+    ) -> TrajectoryScores:
+        """Scores frames, or the bytes of a video file, in the order of time.
+
+        See ``TrajectoryOptions`` for the options. Ten minutes unless ``timeout`` says.
+
+        Raises:
+            TrajectoryFailed: frames have no value; the others are in it.
+            LrmError: the trajectory failed as a whole.
+        """
+        sent, collected = prepared(frames, task, heads, self._encoder, options)
+        answers = self._transport.trajectory(sent, self._trajectory_deadline(timeout))
+        for response in answers:
+            collected.take(response)
+        return collected.scores()
 
     def models(self, *, timeout: float | None = None) -> ServedModels:
         """Names the models that are served, their heads, the server's limits and version.

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from google.protobuf.message import Message
 
 from lrm_client.wire import reward_pb2 as pb
 
+if TYPE_CHECKING:
+    from lrm_client.trajectory_requests import SentTrajectory
+
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds that a call may take, retries included."""
+TRAJECTORY_TIMEOUT: Final = 600.0
+"""Seconds that scoring a trajectory may take, which is many queries."""
 DEFAULT_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 RequestT = TypeVar("RequestT", bound=Message)
@@ -62,6 +67,10 @@ class Retry:
         return min(self.maximum_seconds, grown)
 
 
+RUN_KEY: Final = "lrm-run"
+"""Metadata and header that name the run that asks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A server's address: ``host:port`` for gRPC, a base URL for HTTP."""
@@ -107,8 +116,8 @@ class Connection:
     """What a transport needs to know. The token is not shown.
 
     Raises:
-        ValueError: a timeout that is not finite and positive, a token that no header can
-            carry, or a limit below 1.
+        ValueError: a timeout that is not finite and positive, a token or a run that no
+            header can carry, or a limit below 1.
     """
 
     target: Target
@@ -116,14 +125,29 @@ class Connection:
     timeout: float = DEFAULT_TIMEOUT
     retry: Retry = Retry()
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+    run: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout < math.inf:
             raise ValueError(f"timeout must be finite and positive, not {self.timeout}")
         if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
             raise ValueError("token must be printable ASCII")
+        if self.run is not None and not (
+            self.run.isascii() and self.run.isprintable() and self.run.strip()
+        ):
+            raise ValueError("run must be printable ASCII, and not empty")
         if self.max_message_bytes < 1:
             raise ValueError(f"max_message_bytes must be positive, not {self.max_message_bytes}")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every call carries: the token and the run, where there are any."""
+        carried = {}
+        if self.token:
+            carried["authorization"] = f"Bearer {self.token}"
+        if self.run:
+            carried[RUN_KEY] = self.run
+        return carried
 
     def deadline(self, timeout: float | None) -> float:
         """A call's timeout in seconds: its own, or the connection's.
@@ -152,6 +176,12 @@ OPEN: Final = Method("OpenEpisodes", pb.OpenEpisodesRequest, pb.OpenEpisodesResp
 STEP: Final = Method("StepEpisodes", pb.StepEpisodesRequest, pb.StepEpisodesResponse)
 CLOSE: Final = Method("CloseEpisodes", pb.CloseEpisodesRequest, pb.CloseEpisodesResponse)
 MODELS: Final = Method("ListModels", pb.ListModelsRequest, pb.ListModelsResponse)
+OPEN_RUN: Final = Method("OpenRun", pb.OpenRunRequest, pb.Run)
+GET_RUN: Final = Method("GetRun", pb.GetRunRequest, pb.Run)
+CLOSE_RUN: Final = Method("CloseRun", pb.CloseRunRequest, pb.CloseRunResponse)
+
+TRAJECTORY: Final = Method("ScoreTrajectory", pb.ScoreTrajectoryRequest, pb.ScoreTrajectoryResponse)
+"""Streams of both; the other methods take one request and give one response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +203,12 @@ class Transport(Protocol):
         """Sends a request and waits at most ``timeout`` seconds, retries included."""
         ...
 
+    def trajectory(
+        self, sent: SentTrajectory, timeout: float
+    ) -> Iterator[pb.ScoreTrajectoryResponse]:
+        """Sends a trajectory; what is answered, as it comes, within ``timeout`` seconds."""
+        ...
+
     def close(self) -> None:
         """Drops the connection; calls after it fail."""
         ...
@@ -185,6 +221,12 @@ class AsyncTransport(Protocol):
         self, method: Method[RequestT, ResponseT], request: RequestT, timeout: float
     ) -> ResponseT:
         """Sends a request and waits at most ``timeout`` seconds, retries included."""
+        ...
+
+    def trajectory(
+        self, sent: SentTrajectory, timeout: float
+    ) -> AsyncIterator[pb.ScoreTrajectoryResponse]:
+        """Sends a trajectory; what is answered, as it comes, within ``timeout`` seconds."""
         ...
 
     async def close(self) -> None:

@@ -11,12 +11,15 @@
     ├── EpisodeEnded        the episode took its final step
     ├── EpisodeExists       the id is taken by another specification
     ├── ModelError          the model was asked and gave no usable answer
+    ├── RunNotFound         the run that asks is not open
+    ├── WarmUpOver          the run has asked all its queries: go on without rewards
     ├── Overloaded          refused before work was done; says how long to wait
     ├── DeadlineExceeded    no answer in time
     ├── Unavailable         the server cannot be reached, or its engine is down
     ├── Unauthenticated     the token is missing or wrong
     ├── ServerError         the server failed, or answered what it must not
-    └── RewardsFailed       a step of one or more environments has no reward
+    ├── RewardsFailed       a step of one or more environments has no reward
+    └── TrajectoryFailed    frames of a trajectory have no value
 
 A failure is never a reward: nothing here has a value to fall back on.
 """
@@ -27,10 +30,15 @@ A failure is never a reward: nothing here has a value to fall back on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 if TYPE_CHECKING:
     from lrm_client.rewards import Rewards, RolloutRewards
+    from lrm_client.trajectories import TrajectoryScores
+
+
+MOST_NAMED: Final = 5
+"""Failures of a trajectory that its message names; all of them are in ``failures``."""
 
 
 class LrmError(Exception):
@@ -121,10 +129,23 @@ class ModelError(LrmError):
 
     Attributes:
         code: label_mass_low (it was not answering the question), answer_unparsable,
-            answer_not_reached, or component_failed (a part of a composite head failed).
+            answer_not_reached, component_failed (a part of a composite head failed), or
+            task_not_decomposed (no subtasks could be made of the task).
     """
 
     default_code = "answer_unparsable"
+
+
+class RunNotFound(LrmError):
+    """The run was never opened, was closed, or was lost with its server."""
+
+    default_code = "run_not_found"
+
+
+class WarmUpOver(LrmError):
+    """The run has asked all its queries; the learner goes on with its value function."""
+
+    default_code = "warm_up_over"
 
 
 class Overloaded(LrmError):
@@ -212,3 +233,39 @@ class RewardsFailed(LrmError):
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross process borders in vectorised environments.
         return type(self), (self.failures, self.rewards)
+
+
+class FailedPoint(NamedTuple):
+    """One head that has no value at one frame of a trajectory."""
+
+    frame: int
+    """Its number in the trajectory."""
+    head: str
+    error: LrmError
+
+
+class TrajectoryFailed(LrmError):
+    """A trajectory was scored, and some of its frames have no value.
+
+    Attributes:
+        failures: every head that failed at a frame.
+        scores: the other values, and NaN at the failures.
+    """
+
+    default_code = "trajectory_failed"
+
+    def __init__(self, failures: Sequence[FailedPoint], scores: TrajectoryScores) -> None:
+        named = "; ".join(
+            f"frame {f.frame} ({f.head}): {f.error.code}: {f.error.message}"
+            for f in failures[:MOST_NAMED]
+        )
+        more = len(failures) - MOST_NAMED
+        super().__init__(
+            f"no value for {len(failures)} of the trajectory's points: {named}"
+            + (f"; and {more} more" if more > 0 else "")
+        )
+        self.failures = tuple(failures)
+        self.scores = scores
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.failures, self.scores)

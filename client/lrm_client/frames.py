@@ -117,6 +117,16 @@ class FrameEncoder:
         return [self.encode(frame) for frame in pixels]
 
 
+def wire_frame(frame: EncodedFrame) -> pb.Frame:
+    """The wire's message of a frame."""
+    return pb.Frame(
+        encoding=_WIRE_ENCODING[frame.encoding],
+        data=frame.data,
+        height=frame.height,
+        width=frame.width,
+    )
+
+
 class FrameTable:
     """The frames of one request, each once, in the order of their indices."""
 

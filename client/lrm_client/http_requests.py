@@ -9,7 +9,17 @@ from urllib.parse import quote
 
 from google.protobuf.message import Message
 
-from lrm_client.connection import CLOSE, MODELS, OPEN, SCORE, STEP, Method
+from lrm_client.connection import (
+    CLOSE,
+    CLOSE_RUN,
+    GET_RUN,
+    MODELS,
+    OPEN,
+    OPEN_RUN,
+    SCORE,
+    STEP,
+    Method,
+)
 from lrm_client.wire import reward_pb2 as pb
 from lrm_client.wire_enums import from_wire
 
@@ -22,6 +32,7 @@ class Exchange(NamedTuple):
     method: Literal["GET", "POST", "DELETE"]
     path: str
     body: Json | None = None
+    content_type: str = "application/json"
 
 
 def exchanges(method: Method[Any, Any], request: Any) -> list[Exchange]:
@@ -55,16 +66,22 @@ def _query_json(query: pb.Query, frames: list[Json]) -> Json:
     for role in ("initial", "previous", "current", "goal"):
         if query.HasField(role):
             body[role] = frames[getattr(query, role)]
-    if query.window:
-        body["window"] = [
-            {**frames[entry.frame], **({"view": entry.view} if entry.view else {})}
-            for entry in query.window
-        ]
+    for field, entries in (("window", query.window), ("other_window", query.other_window)):
+        if entries:
+            body[field] = [
+                {
+                    **frames[entry.frame],
+                    **({"view": entry.view} if entry.view else {}),
+                    **({"index": entry.index} if entry.HasField("index") else {}),
+                }
+                for entry in entries
+            ]
     for name in ("fps", "margin"):
         if query.HasField(name):
             body[name] = getattr(query, name)
     _put_words(body, query, {"readout": pb.Readout, "use": pb.Use})
     _put_flags(body, query, "swap", "return_text")
+    put_plan(body, query)
     return body
 
 
@@ -74,7 +91,7 @@ def _open_exchanges(request: pb.OpenEpisodesRequest) -> list[Exchange]:
 
 def _spec_json(spec: pb.EpisodeSpec) -> Json:
     body: Json = {"id": spec.id, "task": spec.task, "heads": list(spec.heads)}
-    for name in ("interval", "scale", "margin"):
+    for name in ("interval", "scale", "margin", "fps"):
         if spec.HasField(name):
             body[name] = getattr(spec, name)
     if spec.offset:
@@ -82,6 +99,7 @@ def _spec_json(spec: pb.EpisodeSpec) -> Json:
     kinds = {"hold": pb.Hold, "phase": pb.Phase, "use": pb.Use, "readout": pb.Readout}
     _put_words(body, spec, kinds)
     _put_flags(body, spec, "swap")
+    put_plan(body, spec)
     return body
 
 
@@ -109,6 +127,14 @@ def _close_exchanges(request: pb.CloseEpisodesRequest) -> list[Exchange]:
 
 def _models_exchanges(request: pb.ListModelsRequest) -> list[Exchange]:
     return [Exchange("GET", "/v1/models")]
+
+
+def _open_run_exchanges(request: pb.OpenRunRequest) -> list[Exchange]:
+    return [Exchange("POST", "/v1/runs", {"id": request.id, "queries": request.queries})]
+
+
+def _run_path(run: str) -> str:
+    return f"/v1/runs/{quote(run, safe='')}"
 
 
 def _episode_path(episode: str) -> str:
@@ -142,6 +168,16 @@ def _frame_json(data: bytes, encoding: str, shape: list[int] | None) -> Json:
     return body
 
 
+def put_plan(body: Json, message: pb.Query | pb.EpisodeSpec | pb.TrajectorySpec) -> None:
+    """Adds scene and subtasks, where there are any."""
+    if message.scene:
+        body["scene"] = message.scene
+    if message.subtasks:
+        body["subtasks"] = [
+            {"subtask": each.subtask, "done_when": each.done_when} for each in message.subtasks
+        ]
+
+
 def _put_words(body: Json, message: Message, kinds: Mapping[str, Any]) -> None:
     """Adds enums that are not at their default, as words."""
     for name, kind in kinds.items():
@@ -163,4 +199,7 @@ _EXCHANGES: Final[Mapping[str, Callable[[Any], list[Exchange]]]] = {
     STEP.name: _step_exchanges,
     CLOSE.name: _close_exchanges,
     MODELS.name: _models_exchanges,
+    OPEN_RUN.name: _open_run_exchanges,
+    GET_RUN.name: lambda request: [Exchange("GET", _run_path(request.id))],
+    CLOSE_RUN.name: lambda request: [Exchange("DELETE", _run_path(request.id))],
 }

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from google.protobuf.message import Message
 
-from lrm_client.connection import CLOSE, MODELS, OPEN, SCORE, STEP, Method
+from lrm_client.connection import (
+    CLOSE,
+    CLOSE_RUN,
+    GET_RUN,
+    MODELS,
+    OPEN,
+    OPEN_RUN,
+    SCORE,
+    STEP,
+    Method,
+)
 from lrm_client.errors import ServerError
 from lrm_client.problems import CALL_CODES, error_from_problem, problem_from_json
 from lrm_client.wire import reward_pb2 as pb
@@ -57,11 +68,11 @@ def _score_response(request: pb.ScoreRequest, outcomes: Sequence[Outcome]) -> pb
         if "error" in result:
             response.results.add(error=problem_from_json(result["error"]))
         else:
-            response.results.add(reply=_reply(result))
+            response.results.add(reply=reply_message(result))
     return response
 
 
-def _reply(body: Mapping[str, Any], head: str = "") -> pb.Reply:
+def reply_message(body: Mapping[str, Any], head: str = "") -> pb.Reply:
     """The wire's message of a reply's JSON; ``head`` where its place names the head."""
     reply = pb.Reply(
         head=body.get("head") or head,
@@ -73,11 +84,14 @@ def _reply(body: Mapping[str, Any], head: str = "") -> pb.Reply:
     )
     for label, probability in (body.get("probabilities") or {}).items():
         reply.probabilities.add(label=label, probability=probability)
-    for name in ("label_mass", "expected", "confidence", "text"):
+    for name, values in (body.get("series") or {}).items():
+        shown = [math.nan if value is None else value for value in values]
+        reply.series.add(name=name, values=shown)
+    for name in ("label_mass", "expected", "confidence", "log_probability", "text"):
         if body.get(name) is not None:
             setattr(reply, name, body[name])
     for name, part in (body.get("components") or {}).items():
-        reply.components.append(_reply(part, name))
+        reply.components.append(reply_message(part, name))
     _put_timings(reply.timings, body)
     return reply
 
@@ -127,7 +141,7 @@ def _head_reward(head: str, body: Mapping[str, Any]) -> pb.HeadReward:
         if body.get(name) is not None:
             setattr(reward, name, body[name])
     if body.get("reply") is not None:
-        reward.reply.CopyFrom(_reply(body["reply"], head))
+        reward.reply.CopyFrom(reply_message(body["reply"], head))
     if body.get("error") is not None:
         reward.error.CopyFrom(problem_from_json(body["error"]))
     return reward
@@ -168,7 +182,19 @@ def _models_response(
     return response
 
 
+def _run_response(request: Message, outcomes: Sequence[Outcome]) -> pb.Run:
+    body = _json(outcomes[0])
+    return pb.Run(**{name: body[name] for name in ("id", "queries", "used", "over")})
+
+
+def _close_run_response(
+    request: pb.CloseRunRequest, outcomes: Sequence[Outcome]
+) -> pb.CloseRunResponse:
+    return pb.CloseRunResponse(was_open=_json(outcomes[0])["was_open"])
+
+
 def _head(body: Mapping[str, Any]) -> pb.Head:
+    window = body.get("window")
     return pb.Head(
         name=body["name"],
         profile=body.get("profile") or "",
@@ -182,6 +208,7 @@ def _head(body: Mapping[str, Any]) -> pb.Head:
         optional_frames=body.get("optional_frames") or [],
         neutral=body["neutral"],
         adapter=body.get("adapter") or "",
+        window=pb.HeadWindow(**window) if window else None,
     )
 
 
@@ -204,4 +231,7 @@ _RESPONSES: Final[Mapping[str, Callable[[Any, Sequence[Outcome]], Message]]] = {
     STEP.name: _step_response,
     CLOSE.name: _close_response,
     MODELS.name: _models_response,
+    OPEN_RUN.name: _run_response,
+    GET_RUN.name: _run_response,
+    CLOSE_RUN.name: _close_run_response,
 }

@@ -19,6 +19,7 @@ from lrm_client.types import (
     ServedModels,
     StepReply,
     Timings,
+    WindowInfo,
 )
 from lrm_client.wire import reward_pb2 as pb
 from lrm_client.wire_enums import from_wire
@@ -122,6 +123,8 @@ def served_models(response: pb.ListModelsResponse) -> ServedModels:
             limits.max_frame_pixels,
             limits.max_batch,
             limits.max_labels,
+            limits.max_trajectory_bytes,
+            limits.max_trajectory_frames,
         ),
         version=response.version,
     )
@@ -138,6 +141,11 @@ def reply_from_wire(reply: pb.Reply) -> Reply:
         expected=reply.expected if reply.HasField("expected") else None,
         confidence=reply.confidence if reply.HasField("confidence") else None,
         components={part.head: reply_from_wire(part) for part in reply.components},
+        series={
+            series.name: tuple(None if math.isnan(value) else value for value in series.values)
+            for series in reply.series
+        },
+        log_probability=reply.log_probability if reply.HasField("log_probability") else None,
         text=reply.text if reply.HasField("text") else None,
         readout=_readout(reply.readout),
         model=reply.model,
@@ -178,7 +186,12 @@ def _head_info(head: pb.Head) -> HeadInfo:
         optional_frames=tuple(head.optional_frames),
         neutral=head.neutral,
         adapter=head.adapter,
+        window=_window(head.window) if head.HasField("window") else None,
     )
+
+
+def _window(window: pb.HeadWindow) -> WindowInfo:
+    return WindowInfo(window.media, window.min_frames, window.max_frames, window.views)
 
 
 def _readout(number: int) -> Readout | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from lrm_client.errors import InvalidRequest
 from lrm_client.frames import FrameEncoder, FrameTable
+from lrm_client.subtasks import Subtask
 from lrm_client.types import EpisodeSpec, EpisodeStep, Query, WindowFrame
 from lrm_client.wire import reward_pb2 as pb
 from lrm_client.wire_enums import to_wire
@@ -49,6 +50,11 @@ def close_request(episodes: Iterable[str]) -> pb.CloseEpisodesRequest:
     return pb.CloseEpisodesRequest(episodes=list(episodes))
 
 
+def subtask_messages(subtasks: Iterable[Subtask]) -> list[pb.Subtask]:
+    """The wire's messages of subtasks."""
+    return [pb.Subtask(subtask=each.subtask, done_when=each.done_when) for each in subtasks]
+
+
 def _query(query: Query, frames: FrameTable) -> pb.Query:
     if not query.head:
         raise InvalidRequest("a query names its head", field="head")
@@ -61,14 +67,17 @@ def _query(query: Query, frames: FrameTable) -> pb.Query:
         use=to_wire(pb.Use, query.use),  # type: ignore[arg-type]
         swap=query.swap,
         return_text=query.return_text,
+        scene=query.scene,
+        subtasks=subtask_messages(query.subtasks),
     )
     for role in ("initial", "previous", "current", "goal"):
         frame = getattr(query, role)
         if frame is not None:
             setattr(wire, role, frames.add(frame))
-    for entry in query.window:
-        item = entry if isinstance(entry, WindowFrame) else WindowFrame(entry)
-        wire.window.add(frame=frames.add(item.frame), view=item.view)
+    for entries, sent in ((query.window, wire.window), (query.other_window, wire.other_window)):
+        for entry in entries:
+            item = entry if isinstance(entry, WindowFrame) else WindowFrame(entry)
+            sent.add(frame=frames.add(item.frame), view=item.view, index=item.index)
     if query.fps is not None:
         wire.fps = query.fps
     if query.margin is not None:
@@ -91,9 +100,13 @@ def _spec(spec: EpisodeSpec) -> pb.EpisodeSpec:
         use=to_wire(pb.Use, spec.use),  # type: ignore[arg-type]
         readout=to_wire(pb.Readout, spec.readout),  # type: ignore[arg-type]
         swap=spec.swap,
+        scene=spec.scene,
+        subtasks=subtask_messages(spec.subtasks),
     )
     if spec.margin is not None:
         wire.margin = spec.margin
+    if spec.fps is not None:
+        wire.fps = spec.fps
     return wire
 
 

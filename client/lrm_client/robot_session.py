@@ -101,6 +101,7 @@ class RobotSession:
         readout: None for the checkpoint's default.
         swap: contrastive: ask both orders.
         margin: contrastive: |p(current) - 0.5| below it is undecided.
+        fps: steps per second; heads that see a video need it.
 
     Raises:
         ValueError: an argument out of range, or an interval that is longer than a reward

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -11,9 +13,11 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from lrm_client.attempts import Attempts
-from lrm_client.connection import Connection, Method, RequestT, ResponseT
+from lrm_client.connection import TRAJECTORY, Connection, Method, RequestT, ResponseT
 from lrm_client.errors import InvalidRequest, LrmError, Unavailable
 from lrm_client.problems import error_from_problem, problem_from_rpc
+from lrm_client.trajectory_requests import SentTrajectory
+from lrm_client.wire import reward_pb2 as pb
 
 SERVICE = "lrm.v1.RewardService"
 
@@ -39,8 +43,7 @@ class _Base:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        token = connection.token
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._metadata = tuple(connection.headers.items())
 
     def _path(self, method: Method[RequestT, ResponseT]) -> str:
         return f"/{SERVICE}/{method.name}"
@@ -89,6 +92,55 @@ class GrpcTransport(_Base):
                 raise error_from_problem(problem) from cause
             time.sleep(wait)
 
+    def trajectory(
+        self,
+        sent: SentTrajectory,
+        timeout: float,
+        begun: Callable[[grpc.Call], None] | None = None,
+    ) -> Iterator[pb.ScoreTrajectoryResponse]:
+        """Sends a trajectory; what is answered, as it comes, within ``timeout`` seconds.
+
+        It is tried again while nothing was answered and its frames can be sent again.
+
+        Args:
+            sent: the trajectory.
+            timeout: seconds, retries included.
+            begun: is given each attempt, which it may cancel from another thread.
+        """
+        attempts = Attempts(self._connection.retry, time.monotonic() + timeout)
+        while True:
+            answered = False
+            try:
+                send: grpc.StreamStreamMultiCallable[
+                    pb.ScoreTrajectoryRequest, pb.ScoreTrajectoryResponse
+                ] = self._channel.stream_stream(
+                    self._path(TRAJECTORY),
+                    request_serializer=self._serialised,
+                    response_deserializer=TRAJECTORY.response.FromString,
+                )
+                call = send(sent.messages(), timeout=attempts.remaining(), metadata=self._metadata)
+                if begun is not None:
+                    begun(call)
+                try:
+                    for response in call:
+                        answered = True
+                        sent.raise_refusal()
+                        yield response
+                finally:
+                    call.cancel()
+                sent.raise_refusal()
+            except grpc.RpcError as error:
+                problem, cause = problem_from_rpc(error), error
+            except ValueError as error:
+                raise _closed(error) from error
+            else:
+                return
+            wait = None if answered or not sent.replayable else attempts.wait_after(problem)
+            if wait is None:
+                sent.raise_refusal()
+                raise error_from_problem(problem) from cause
+            time.sleep(wait)
+
     def close(self) -> None:
         """Drops the channel; calls after it fail."""
         self._channel.close()
@@ -100,6 +152,7 @@ class AsyncGrpcTransport(_Base):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._channel: grpc.aio.Channel | None = None
+        self._blocking: GrpcTransport | None = None
         self._closed = False
 
     async def call(
@@ -125,9 +178,38 @@ class AsyncGrpcTransport(_Base):
                 raise error_from_problem(problem) from cause
             await asyncio.sleep(wait)
 
+    async def trajectory(
+        self, sent: SentTrajectory, timeout: float
+    ) -> AsyncIterator[pb.ScoreTrajectoryResponse]:
+        """As of the blocking channel, which is used in a thread.
+
+        A stream of this kind of channel loses the server's status when the server ends it
+        while a message is on its way.
+        """
+        if self._closed:
+            raise Unavailable("the client is closed")
+        if self._blocking is None:
+            self._blocking = GrpcTransport(self._connection)
+        calls: list[grpc.Call] = []
+        answers = self._blocking.trajectory(sent, timeout, calls.append)
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, "lrm-trajectory") as thread:
+            try:
+                while True:
+                    response = await loop.run_in_executor(thread, next, answers, None)
+                    if response is None:
+                        return
+                    yield response
+            finally:
+                # What the thread waits for ends with its call.
+                for call in calls[-1:]:
+                    call.cancel()
+
     async def close(self) -> None:
         """Drops the channel; calls after it fail."""
         self._closed = True
+        if self._blocking is not None:
+            self._blocking.close()
         if self._channel is not None:
             await self._channel.close()
 

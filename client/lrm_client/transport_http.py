@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +16,10 @@ from lrm_client.connection import Connection, Method, RequestT, ResponseT
 from lrm_client.errors import InvalidRequest, Unavailable
 from lrm_client.http_requests import Exchange, exchanges, lanes
 from lrm_client.http_responses import Outcome, assemble, is_unanswered
-from lrm_client.problems import problem_from_httpx, problem_from_response
+from lrm_client.http_trajectories import trajectory_exchange, trajectory_responses
+from lrm_client.problems import error_from_problem, problem_from_httpx, problem_from_response
+from lrm_client.trajectory_requests import SentTrajectory
+from lrm_client.wire import reward_pb2 as pb
 from lrm_client.wire.reward_pb2 import Problem
 
 CONCURRENT_REQUESTS = 32
@@ -27,9 +31,7 @@ class _Base:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        headers = {"accept": "application/json", "content-type": "application/json"}
-        if connection.token:
-            headers["authorization"] = f"Bearer {connection.token}"
+        headers = {"accept": "application/json", **connection.headers}
         self._settings: dict[str, Any] = {
             "base_url": connection.target.address,
             "headers": headers,
@@ -108,6 +110,13 @@ class HttpTransport(_Base):
         )
         return response
 
+    def trajectory(
+        self, sent: SentTrajectory, timeout: float
+    ) -> Iterator[pb.ScoreTrajectoryResponse]:
+        """Sends a trajectory; what is answered, within ``timeout`` seconds, retries included."""
+        exchange, content = trajectory_exchange(sent)
+        yield from _answered(self._exchange(exchange, content, time.monotonic() + timeout))
+
     def close(self) -> None:
         """Drops the connections; calls after it fail."""
         self._workers.shutdown()
@@ -135,7 +144,7 @@ class HttpTransport(_Base):
                 exchange.method,
                 exchange.path,
                 content=content,
-                headers=_deadline(seconds),
+                headers=_headers(exchange, seconds),
                 timeout=seconds,
             )
         except httpx.HTTPError as error:
@@ -173,6 +182,16 @@ class AsyncHttpTransport(_Base):
         )
         return response
 
+    async def trajectory(
+        self, sent: SentTrajectory, timeout: float
+    ) -> AsyncIterator[pb.ScoreTrajectoryResponse]:
+        """As of the blocking client."""
+        deadline = time.monotonic() + timeout
+        # Writing the form takes a while for many frames: other tasks go on meanwhile.
+        exchange, content = await asyncio.to_thread(trajectory_exchange, sent)
+        for response in _answered(await self._exchange(exchange, content, deadline)):
+            yield response
+
     async def close(self) -> None:
         """Drops the connections; calls after it fail."""
         await self._client.aclose()
@@ -200,7 +219,7 @@ class AsyncHttpTransport(_Base):
                     exchange.method,
                     exchange.path,
                     content=content,
-                    headers=_deadline(seconds),
+                    headers=_headers(exchange, seconds),
                     timeout=seconds,
                 ),
                 seconds,
@@ -212,6 +231,15 @@ class AsyncHttpTransport(_Base):
         return self._outcome(response)
 
 
-def _deadline(seconds: float) -> dict[str, str]:
+def _headers(exchange: Exchange, seconds: float) -> dict[str, str]:
     """Tells the server how long this attempt waits, so that it does no work for nobody."""
-    return {"x-request-timeout-ms": f"{1000 * seconds:.0f}"}
+    return {
+        "content-type": exchange.content_type,
+        "x-request-timeout-ms": f"{1000 * seconds:.0f}",
+    }
+
+
+def _answered(outcome: Outcome) -> Iterator[pb.ScoreTrajectoryResponse]:
+    if isinstance(outcome, pb.Problem):
+        raise error_from_problem(outcome)
+    return trajectory_responses(outcome)

@@ -10,6 +10,7 @@ from typing import TypedDict
 from lrm_client.clock import Hold, Phase, Source
 from lrm_client.errors import LrmError
 from lrm_client.frames import FrameLike
+from lrm_client.subtasks import Subtask
 
 
 class Readout(str, Enum):
@@ -34,10 +35,18 @@ class Use(str, Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowFrame:
-    """A frame of a video head's window, from a named camera where there are several."""
+    """A frame of a video head's window.
+
+    Attributes:
+        frame: what is seen.
+        view: name of the camera, where there are several.
+        index: its number on the video's own axis of time, at the query's ``fps``; its
+            place in the window when None.
+    """
 
     frame: FrameLike
     view: str = ""
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,12 +64,16 @@ class Query:
         initial: the first frame of the episode, where the head looks at it.
         goal: a frame of the goal, where the head looks at it.
         window: frames of a video head, oldest first.
-        fps: frames per second of the window.
+        other_window: a second window, for heads that compare two.
+        fps: frames per second of the windows.
         readout: None for the checkpoint's default.
         use: None for the label's value.
         swap: contrastive: ask both orders and average their log-odds.
         margin: contrastive: |p(current) - 0.5| below it is undecided. In [0, 0.5].
         return_text: whether the reply carries what the model wrote.
+        scene: what stands around the robot, in words, for heads that plan.
+        subtasks: of the task, in order, for heads that measure progress over them; made by
+            the server's text model when empty.
     """
 
     head: str
@@ -70,12 +83,15 @@ class Query:
     initial: FrameLike | None = None
     goal: FrameLike | None = None
     window: Sequence[FrameLike | WindowFrame] = ()
+    other_window: Sequence[FrameLike | WindowFrame] = ()
     fps: float | None = None
     readout: Readout | str | None = None
     use: Use | str | None = None
     swap: bool = False
     margin: float | None = None
     return_text: bool = False
+    scene: str = ""
+    subtasks: Sequence[Subtask] = ()
 
 
 class QueryOptions(TypedDict, total=False):
@@ -88,6 +104,8 @@ class QueryOptions(TypedDict, total=False):
     swap: bool
     margin: float | None
     return_text: bool
+    scene: str
+    subtasks: Sequence[Subtask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +133,9 @@ class Reply:
         expected: probability-weighted value; None when the readout was generate.
         confidence: probability of ``label``.
         components: for composite heads: the parts' replies by head.
+        series: of heads that give a value for each frame of their window, by name; None
+            for a frame that the head was not shown.
+        log_probability: of the label, for heads that are paid by it; natural, at most 0.
         text: what the model wrote, when it was asked for.
         readout: how the answer was read.
         model: fingerprint of the checkpoint.
@@ -130,6 +151,8 @@ class Reply:
     expected: float | None = None
     confidence: float | None = None
     components: Mapping[str, Reply] = field(default_factory=dict)
+    series: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    log_probability: float | None = None
     text: str | None = None
     readout: Readout | None = None
     model: str = ""
@@ -153,7 +176,10 @@ class EpisodeSpec:
         readout: None for the checkpoint's default.
         swap: contrastive: ask both orders.
         margin: contrastive: |p(current) - 0.5| below it is undecided.
+        fps: steps per second, > 0; heads that see a video need it.
         id: chosen by the caller so that opening can be retried; made when empty.
+        scene: as of ``Query``.
+        subtasks: as of ``Query``.
 
     Raises:
         ValueError: heads that are no list of different names.
@@ -170,7 +196,10 @@ class EpisodeSpec:
     readout: Readout | str | None = None
     swap: bool = False
     margin: float | None = None
+    fps: float | None = None
     id: str = ""
+    scene: str = ""
+    subtasks: Sequence[Subtask] = ()
 
     def __post_init__(self) -> None:
         heads = tuple(self.heads)
@@ -191,6 +220,9 @@ class EpisodeOptions(TypedDict, total=False):
     readout: Readout | str | None
     swap: bool
     margin: float | None
+    fps: float | None
+    scene: str
+    subtasks: Sequence[Subtask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +293,25 @@ class StepReply:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowInfo:
+    """The window of frames that a head looks at.
+
+    Attributes:
+        media: ``video`` or ``images``.
+        min_frames: least frames of each view.
+        max_frames: most frames of each view that are shown; longer windows are thinned.
+        views: cameras that look at the same moments.
+    """
+
+    media: str
+    min_frames: int
+    max_frames: int
+    views: int
+
+
+@dataclass(frozen=True, slots=True)
 class HeadInfo:
-    """A head that is served, and what it looks at."""
+    """A head that is served, and what it looks at; ``window`` is None for single frames."""
 
     name: str
     profile: str
@@ -273,6 +322,7 @@ class HeadInfo:
     optional_frames: tuple[str, ...]
     neutral: float
     adapter: str
+    window: WindowInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +344,8 @@ class Limits:
     max_frame_pixels: int = 0
     max_batch: int = 0
     max_labels: int = 0
+    max_trajectory_bytes: int = 0
+    max_trajectory_frames: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from lrm_client.in_flight import (
     Bounds,
 )
 from lrm_client.rewards import FailurePolicy, Rewards, StepOf, rewards_of
+from lrm_client.subtasks import Subtask
 from lrm_client.types import EpisodeOptions, EpisodeSpec, Readout, Use
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class VectorOptions(TypedDict, total=False):
     readout: Readout | str | None
     swap: bool
     margin: float | None
+    fps: float | None
+    scene: str
+    subtasks: Sequence[Subtask]
     max_in_flight_queries: int
     max_in_flight_bytes: int
     max_in_flight_steps: int

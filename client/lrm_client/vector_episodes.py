@@ -66,6 +66,7 @@ class VectorEpisodes(Submitting[Future[Any]]):
         readout: None for the checkpoint's default.
         swap: contrastive: ask both orders.
         margin: contrastive: |p(current) - 0.5| below it is undecided.
+        fps: steps per second; heads that see a video need it.
         max_in_flight_queries: how many queries may be submitted and not answered, one for
             each head of each environment; 4096 unless told otherwise. A step that is
             larger by itself goes alone.

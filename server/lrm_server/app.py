@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, NoReturn
@@ -28,9 +28,11 @@ from lrm_server.episodes.store import MemoryEpisodeStore
 from lrm_server.errors import DomainError
 from lrm_server.heads.scorer import Scorer
 from lrm_server.ops.auth import TokenCheck
+from lrm_server.ops.budgets import BudgetedScorer
 from lrm_server.ops.health import Health
 from lrm_server.ops.metered import MeteredScorer
 from lrm_server.ops.metrics import Metrics
+from lrm_server.trajectories.service import TrajectoryService
 
 FAILED: Final = 1
 """Exit code of a server that could not start, or whose engine went away for good."""
@@ -68,6 +70,8 @@ class Server:
         self._calls = Calls(Limits.of(settings, max_labels=MAX_TOKENS_PER_NODE))
         check = TokenCheck(settings.secret())
         self._decoding = ThreadPoolExecutor(settings.frame_threads, "episode-frames")
+        # A video takes long to decode: the frames of episodes do not queue behind it.
+        self._trajectory_frames = ThreadPoolExecutor(settings.frame_threads, "trajectory-frames")
         most = settings.max_requests
         self._grpc = grpc_server(self._calls, self.health, self.metrics, check, max_requests=most)
         self._http = Uvicorn(
@@ -93,7 +97,7 @@ class Server:
     def attach(self, scorer: Scorer) -> None:
         """The engine is there: from now on calls are answered."""
         settings = self._settings
-        metered = MeteredScorer(scorer, self.metrics)
+        metered = MeteredScorer(BudgetedScorer(scorer, self._calls.runs), self.metrics)
         store = MemoryEpisodeStore(
             max_episodes=settings.max_episodes,
             max_frame_mib=settings.max_episode_memory_mib,
@@ -104,7 +108,10 @@ class Server:
         )
         model = scorer.catalogue.model
         self.metrics.build(version=__version__, model=model.id, fingerprint=model.fingerprint)
-        self._calls.attach(Core(metered, episodes))
+        trajectories = TrajectoryService(
+            metered, self._calls.limits.trajectory, executor=self._trajectory_frames
+        )
+        self._calls.attach(Core(metered, episodes, trajectories))
         self.health.serve(scorer)
 
     async def __aenter__(self) -> Server:
@@ -145,6 +152,7 @@ class Server:
         self._http.finish(grace)
         await asyncio.gather(self._grpc.stop(grace), serving)
         self._decoding.shutdown(wait=False)
+        self._trajectory_frames.shutdown(wait=False)
 
     def _bind_grpc(self) -> int:
         host, port = self._settings.host, self._settings.grpc_port
@@ -155,12 +163,19 @@ class Server:
             raise taken("gRPC", host, port, "grpc_port", str(error)) from error
 
 
-def open_scorer(settings: Settings) -> AbstractAsyncContextManager[Scorer]:
-    """The heads of a checkpoint on their engine, warmed up, for as long as the context lasts."""
+def open_scorer(
+    settings: Settings, observe: Callable[[str, int, int], None] = lambda *_: None
+) -> AbstractAsyncContextManager[Scorer]:
+    """The heads of a checkpoint on their engine, warmed up, for as long as the context lasts.
+
+    Args:
+        settings: what is served.
+        observe: told the tokens of every request to a remote model.
+    """
     # Imported late: it brings vLLM, which takes seconds and which tests do without.
     from lrm_server import checkpoint
 
-    return checkpoint.open_scorer(settings)
+    return checkpoint.open_scorer(settings, observe)
 
 
 async def serve_forever(settings: Settings) -> bool:
@@ -221,7 +236,7 @@ def _leave_loading() -> NoReturn:
 
 async def _answer(settings: Settings, server: Server, stopped: asyncio.Event) -> None:
     """Holds the engine open while requests are answered."""
-    async with open_scorer(settings) as scorer:
+    async with open_scorer(settings, server.metrics.remote_tokens) as scorer:
         server.attach(scorer)
         _log.info("ready", model=scorer.catalogue.model.id, heads=list(scorer.catalogue))
         await stopped.wait()

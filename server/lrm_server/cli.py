@@ -74,7 +74,7 @@ def serve(
         raise wrong(*error.problems) from error
     except (OSError, ValueError) as error:
         raise wrong(f"token_file: {error}") from error
-    if find_spec("vllm") is None:
+    if settings.backend == "vllm" and find_spec("vllm") is None:
         raise failed(f"vllm is not installed. Install the server: {INSTALL}")
     from lrm_server.app import serve as run_server
     from lrm_server.ops.logging import configure_logging

@@ -35,10 +35,51 @@ class Settings(BaseSettings):
     manifest: Path | None = Field(
         None, description="Manifest to use instead of the one beside the weights."
     )
+    base: str | None = Field(
+        None,
+        description="Of a checkpoint without a tokeniser (Robometer): the one it was trained from.",
+    )
     profiles: Path | None = Field(None, description="Folder of further profiles (YAML).")
+    heads: str | None = Field(
+        None,
+        description="Heads of the checkpoint, or profiles, to serve, with commas in between; the "
+        "checkpoint's by default.",
+    )
     adapters: dict[str, str] = Field(
         default_factory=dict,
         description="LoRA adapters by head, as NAME=FOLDER or NAME=HUB_NAME.",
+    )
+
+    # Where the model runs.
+    backend: Literal["vllm", "chat", "clip"] = Field(
+        "vllm",
+        description="vllm serves a checkpoint in this process, clip a CLIP; chat asks the model of "
+        "that name at remote_url.",
+    )
+    remote_url: str | None = Field(
+        None, description="Base URL of an OpenAI-compatible endpoint, such as https://host/v1."
+    )
+    remote_key: SecretStr | None = Field(
+        None, description="Key of the endpoint; best given as LRM_REMOTE_KEY."
+    )
+    remote_concurrency: Positive = Field(
+        32, description="Requests to the endpoint at once; more wait."
+    )
+    remote_timeout_seconds: float = Field(
+        60, gt=0, description="Longest that the endpoint may take, retries included."
+    )
+    remote_prefill: Literal["auto", "yes", "no"] = Field(
+        "auto",
+        description="Whether the endpoint continues an assistant's message; auto finds out.",
+    )
+
+    planner_url: str | None = Field(
+        None,
+        description="Endpoint of the text model that makes subtasks; the served model by default.",
+    )
+    planner_model: str = Field("", description="The text model's name there.")
+    planner_key: SecretStr | None = Field(
+        None, description="Key of that endpoint; best given as LRM_PLANNER_KEY."
     )
 
     # The engine.
@@ -85,6 +126,22 @@ class Settings(BaseSettings):
     max_episode_memory_mib: Positive = Field(
         4096, description="Memory for the frames of open episodes, in MiB."
     )
+    max_trajectory_mib: Positive = Field(
+        256, description="Largest trajectory, all its frames or its video together, in MiB."
+    )
+    max_trajectory_frames: Positive = Field(
+        10_000, description="Most frames of a trajectory, whether or not they are scored."
+    )
+    max_trajectories: Positive = Field(8, description="Trajectories that are scored at once.")
+    max_trajectory_queries: Positive = Field(
+        16, description="Queries of one trajectory that are asked at once."
+    )
+    trajectory_timeout_seconds: float = Field(
+        3600, gt=0, description="Longest that scoring a trajectory may take."
+    )
+    max_decode_seconds: float = Field(
+        120, gt=0, description="Longest that decoding one video may work."
+    )
     episode_idle_seconds: float = Field(
         3600, gt=0, description="An episode without a step for so long is forgotten."
     )
@@ -110,6 +167,18 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _remote_is_named(self) -> Settings:
+        if self.backend == "chat" and not self.remote_url:
+            raise ValueError("backend is chat: set remote_url to the endpoint's base URL")
+        if self.backend != "chat" and self.remote_url:
+            raise ValueError(
+                f"remote_url is set and backend is {self.backend}: set backend to chat"
+            )
+        if bool(self.planner_url) != bool(self.planner_model):
+            raise ValueError("planner_url and planner_model go together: give both, or neither")
+        return self
+
+    @model_validator(mode="after")
     def _token_off_loopback(self) -> Settings:
         if self.token is not None and self.token_file is not None:
             raise ValueError("give token or token_file, not both")
@@ -121,6 +190,12 @@ class Settings(BaseSettings):
                 "listen on 127.0.0.1"
             )
         return self
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """The heads or profiles that are chosen; () for all of the checkpoint's."""
+        names = (name.strip() for name in (self.heads or "").split(","))
+        return tuple(name for name in names if name)
 
     def secret(self) -> str | None:
         """The token in clear, or None when none is required.
@@ -202,7 +277,8 @@ def _problem(item: ErrorDetails) -> str:
     if item["type"] == "extra_forbidden":
         return f"{path}: there is no such setting"
     given = item["input"]
-    shown = isinstance(given, str | int | float) and not path.startswith("token")
+    secret = path.startswith(("token", "remote_key", "planner_key"))
+    shown = isinstance(given, str | int | float) and not secret
     return f"{path}: {message}" + (f", not {given!r}" if shown else "")
 
 

@@ -71,6 +71,16 @@ class Frame:
         self.digest = content.digest()
 
     @property
+    def encoding(self) -> Encoding:
+        """How ``data`` is to be read."""
+        return self._encoding
+
+    @property
+    def data(self) -> bytes | memoryview:
+        """The bytes as they came."""
+        return self._data
+
+    @property
     def nbytes(self) -> int:
         """Bytes that this frame keeps while its pixels are released."""
         return len(self._data)

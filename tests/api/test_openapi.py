@@ -18,10 +18,29 @@ ROUTES = {
     ("post", "/v1/episodes"),
     ("post", "/v1/episodes/{episode}/steps"),
     ("delete", "/v1/episodes/{episode}"),
+    ("post", "/v1/trajectories"),
     ("get", "/v1/models"),
+    ("post", "/v1/tasks/decompose"),
+    ("post", "/v1/runs"),
+    ("get", "/v1/runs/{run}"),
+    ("delete", "/v1/runs/{run}"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/metrics"),
+    ("get", "/compat/lrm/health"),
+    ("post", "/compat/lrm/compute_reward"),
+    ("post", "/compat/lrm/compute_rewards_batch"),
+    ("post", "/compat/lrm/compute_completion"),
+    ("post", "/compat/lrm/compute_comparison"),
+    ("post", "/compat/lrm/compute_roboreward"),
+    ("post", "/compat/lrm/compute_topreward"),
+    ("post", "/compat/lrm/compute_robometer"),
+    ("post", "/compat/robometer/evaluate_batch"),
+    ("post", "/compat/robometer/evaluate_batch_npy"),
+    ("get", "/compat/robometer/health"),
+    ("get", "/compat/robometer/gpu_status"),
+    ("get", "/compat/robometer/model_info"),
+    ("post", "/v1/chat/completions"),
 }
 
 
@@ -59,7 +78,8 @@ async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None
 
 async def test_every_field_of_a_request_is_described(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    for name in ("FrameBody", "QueryBody", "HeadQueryBody", "EpisodeBody", "StepBody", "ScoreBody"):
+    names = ("FrameBody", "QueryBody", "HeadQueryBody", "EpisodeBody", "StepBody", "ScoreBody")
+    for name in (*names, "TrajectoryBody"):
         for field, schema in schemas[name]["properties"].items():
             assert schema.get("description"), f"{name}.{field}"
 

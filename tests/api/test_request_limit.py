@@ -20,6 +20,7 @@ from lrm_server.episodes.store import MemoryEpisodeStore
 from lrm_server.ops.auth import TokenCheck
 from lrm_server.ops.health import Health
 from lrm_server.ops.metrics import Metrics
+from lrm_server.trajectories.service import TrajectoryService
 from tests.api.conftest import ONCE, settings
 from tests.api.frames import pixels, png
 from tests.api.waiting import until
@@ -38,7 +39,8 @@ def parts(scorer: ScriptedScorer) -> tuple[Calls, Health, Metrics, TokenCheck]:
     """What both transports stand on."""
     store = MemoryEpisodeStore(max_episodes=9, max_frame_mib=9, idle_seconds=99)
     calls = Calls(Limits.of(settings()))
-    calls.attach(Core(scorer, EpisodeService(scorer, store)))
+    trajectories = TrajectoryService(scorer, calls.limits.trajectory)
+    calls.attach(Core(scorer, EpisodeService(scorer, store), trajectories))
     health = Health()
     health.serve(scorer)
     return calls, health, Metrics(), TokenCheck(None)

@@ -102,7 +102,7 @@ async def test_stopping_twice_is_no_error(served: Served) -> None:
 
 def _opens(scorer: ScriptedScorer, log: list[str]):
     @asynccontextmanager
-    async def open_scorer(given: Settings) -> AsyncIterator[ScriptedScorer]:
+    async def open_scorer(given: Settings, *_: object) -> AsyncIterator[ScriptedScorer]:
         log.append("opened")
         try:
             yield scorer
@@ -138,7 +138,7 @@ async def test_a_signal_while_the_engine_loads_ends_serving(
     log: list[str] = []
 
     @asynccontextmanager
-    async def slow(given: Settings) -> AsyncIterator[ScriptedScorer]:
+    async def slow(given: Settings, *_: object) -> AsyncIterator[ScriptedScorer]:
         log.append("loading")
         try:
             await asyncio.sleep(60)
@@ -178,7 +178,7 @@ async def test_a_checkpoint_that_cannot_be_opened_is_a_failed_exit(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     @asynccontextmanager
-    async def broken(given: Settings) -> AsyncIterator[ScriptedScorer]:
+    async def broken(given: Settings, *_: object) -> AsyncIterator[ScriptedScorer]:
         raise error
         yield
 

@@ -43,7 +43,7 @@ def answer(query):
 
 
 @asynccontextmanager
-async def open_scorer(settings):
+async def open_scorer(settings, *_):
     scorer = ScriptedScorer(answer)
     if "SLOW" in os.environ:
         scorer.pause = lambda query: asyncio.sleep(600)
@@ -94,7 +94,7 @@ def test_score_starts_a_server_for_itself(environment: Mapping[str, str], tmp_pa
     done = lrm(environment, tmp_path, "score", str(folder), "--task", "lift", "--local")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["value"] for row in rows] == [None, 0.5, 0.5]
+    assert [row["value"] for row in rows] == [0.5, 0.5, 0.5]
 
 
 def test_ctrl_c_ends_the_demo_and_its_server(

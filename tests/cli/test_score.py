@@ -25,6 +25,10 @@ def score(source: Path, server: str, *arguments: str) -> tuple[Result, list[dict
     return result, [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def spec_of(core: ScriptedCore) -> pb.TrajectorySpec:
+    return core.last("ScoreTrajectory")[0].trajectory
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "frames", LEVELS)
@@ -38,28 +42,42 @@ def test_a_row_for_each_frame_and_head(folder: Path, server: str, core: Scripted
         (frame, head) for frame in range(6) for head in ("progress", "contrastive")
     ]
     progress = [row for row in rows if row["head"] == "progress"]
-    assert [row["value"] for row in progress] == [None, 0.1, 0.2, 0.3, 0.4, 0.5]
-    assert [row["source"] for row in progress] == ["initial"] + ["queried"] * 5
+    assert [row["value"] for row in progress] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert [row["source"] for row in progress] == ["queried"] * 6
     assert progress[1]["probabilities"] == {"no": 0.25, "yes": 0.75}
     assert progress[1]["name"] == "frame1.png"
-    assert core.last("OpenEpisodes").episodes[0].task == "lift"
+    assert spec_of(core).task == "lift"
+
+
+def test_a_head_that_compares_has_no_value_at_the_first_frame(
+    folder: Path, server: str, core: ScriptedCore
+) -> None:
+    core.answer = lambda asked: 1.0
+    _, rows = score(folder, server, "--head", "contrastive")
+    assert [row["value"] for row in rows] == [None] + [1.0] * 5
+    assert [row["source"] for row in rows] == ["initial"] + ["queried"] * 5
 
 
 def test_frames_between_queries_hold_and_the_last_is_asked(
     folder: Path, server: str, core: ScriptedCore
 ) -> None:
-    core.answer = lambda asked: asked.step / 10
+    core.answer = lambda asked: (1 + asked.step) / 10
     result, rows = score(folder, server, "--interval", "2")
-    assert [row["source"] for row in rows] == [
-        "initial",
-        "neutral",
-        "queried",
-        "held",
-        "queried",
-        "queried",
-    ]
-    assert [row["value"] for row in rows] == [None, 0.0, 0.2, 0.2, 0.4, 0.5]
+    sources = ["queried", "held", "queried", "held", "queried", "queried"]
+    assert [row["source"] for row in rows] == sources
+    assert [row["value"] for row in rows] == [0.1, 0.1, 0.2, 0.2, 0.3, 0.4]
+    assert [row["frame"] for row in rows] == list(range(6))
+    assert len(core.asked) == 4
     assert result.exit_code == 0
+
+
+def test_before_its_first_value_a_head_is_neutral(
+    folder: Path, server: str, core: ScriptedCore
+) -> None:
+    core.answer = lambda asked: problem("label_mass_low") if asked.step == 0 else 0.7
+    _, rows = score(folder, server, "--interval", "2")
+    assert [row["source"] for row in rows][:3] == ["failed", "neutral", "queried"]
+    assert rows[1]["value"] == 0.0
 
 
 def test_a_failed_frame_is_a_row_with_an_error_and_no_value(
@@ -71,7 +89,7 @@ def test_a_failed_frame_is_a_row_with_an_error_and_no_value(
     core.answer = answer
     result, rows = score(folder, server)
     assert result.exit_code == 1
-    assert [row["value"] for row in rows] == [None, 0.7, 0.7, None, 0.7, 0.7]
+    assert [row["value"] for row in rows] == [0.7, 0.7, 0.7, None, 0.7, 0.7]
     assert rows[3]["source"] == "failed"
     assert rows[3]["error"] == "label_mass_low: not answering"
     assert [row["error"] for row in rows if row["frame"] != 3] == [""] * 5
@@ -86,14 +104,36 @@ def test_a_frame_that_cannot_be_read_fails_alone(
     assert result.exit_code == 1
     assert [row["source"] for row in rows] == [
         "failed",
-        "initial",
+        "queried",
         "queried",
         "queried",
         "failed",
         "queried",
     ]
     assert "frame4.png" in rows[4]["error"]
-    assert [asked.step for asked in core.asked] == [1, 2, 3]
+    assert len(core.asked) == 4
+
+
+def test_frames_at_the_end_that_cannot_be_read_are_told(
+    folder: Path, server: str, core: ScriptedCore
+) -> None:
+    for name in ("frame4.png", "frame5.png"):
+        (folder / name).write_bytes(b"broken")
+    result, rows = score(folder, server)
+    assert result.exit_code == 1
+    assert [row["source"] for row in rows] == ["queried"] * 4 + ["failed"] * 2
+
+
+def test_a_folder_of_which_nothing_can_be_read_asks_nothing(
+    tmp_path: Path, server: str, core: ScriptedCore
+) -> None:
+    folder = write_folder(tmp_path / "broken", [1, 2])
+    for path in folder.iterdir():
+        path.write_bytes(b"broken")
+    result, rows = score(folder, server)
+    assert result.exit_code == 1
+    assert [row["source"] for row in rows] == ["failed", "failed"]
+    assert core.count("ScoreTrajectory") == 0
 
 
 def test_a_video_is_sampled(tmp_path: Path, server: str, core: ScriptedCore) -> None:
@@ -106,11 +146,11 @@ def test_a_video_is_sampled(tmp_path: Path, server: str, core: ScriptedCore) -> 
 
 def test_options_reach_the_server(folder: Path, server: str, core: ScriptedCore) -> None:
     score(folder, server, "--swap", "--use", "expected", "--readout", "generate", "--interval", "3")
-    spec = core.last("OpenEpisodes").episodes[0]
+    spec = spec_of(core)
     assert spec.swap
     assert spec.use == pb.USE_EXPECTED
     assert spec.readout == pb.READOUT_GENERATE
-    assert spec.interval == 3
+    assert [asked.step for asked in core.asked] == [0, 1, 2]
 
 
 def test_results_and_a_plot_are_written(folder: Path, server: str, tmp_path: Path) -> None:

@@ -116,6 +116,33 @@ class ScriptedCore:
                 response.results.add(reply=reply(query.head, value, query))
         return response
 
+    def _ScoreTrajectory(  # noqa: N802
+        self, messages: list[pb.ScoreTrajectoryRequest]
+    ) -> list[pb.ScoreTrajectoryResponse]:
+        spec = messages[0].trajectory
+        unknown = [head for head in spec.heads if head not in NEUTRAL]
+        if unknown:
+            error = problem("unknown_head", f"no head {unknown[0]}")
+            raise ScriptedError(grpc.StatusCode.NOT_FOUND, error)
+        frames = [data for m in messages[1:] for data in frames_of(m.frames.frames)]
+        times = [time for m in messages[1:] for time in m.frames.times]
+        responses = []
+        for index, frame in enumerate(frames):
+            point = pb.TrajectoryPoint(index=index, time=times[index] if times else None)
+            for head in spec.heads:
+                if head == "contrastive" and index == 0:
+                    continue
+                asked = Asked("", index, head, frame)
+                self.asked.append(asked)
+                value = self.answer(asked)
+                if isinstance(value, pb.Problem):
+                    point.results.add(head=head, error=value)
+                else:
+                    point.results.add(head=head, reply=reply(head, value))
+            responses.append(pb.ScoreTrajectoryResponse(point=point))
+        summary = pb.TrajectorySummary(frames=len(frames), points=len(frames))
+        return [*responses, pb.ScoreTrajectoryResponse(summary=summary)]
+
     def _OpenEpisodes(self, request: pb.OpenEpisodesRequest) -> pb.OpenEpisodesResponse:  # noqa: N802
         response = pb.OpenEpisodesResponse()
         for spec in request.episodes:

@@ -39,6 +39,9 @@ class ScriptedServicer(reward_pb2_grpc.RewardServiceServicer):
     def CloseEpisodes(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return self._handle("CloseEpisodes", request, context)
 
+    def ScoreTrajectory(self, request_iterator: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        yield from self._handle("ScoreTrajectory", list(request_iterator), context)
+
     def ListModels(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return self._handle("ListModels", request, context)
 

@@ -39,6 +39,9 @@ CODES = {
     "answer_unparsable": errors.ModelError,
     "answer_not_reached": errors.ModelError,
     "component_failed": errors.ModelError,
+    "task_not_decomposed": errors.ModelError,
+    "run_not_found": errors.RunNotFound,
+    "warm_up_over": errors.WarmUpOver,
     "overloaded": errors.Overloaded,
     "deadline_exceeded": errors.DeadlineExceeded,
     "unavailable": errors.Unavailable,
@@ -78,7 +81,7 @@ def test_every_exception_is_drawn_in_the_docstring_and_reached_by_a_code() -> No
         if issubclass(kind, LrmError) and kind is not LrmError
     }
     assert {kind for kind in kinds if f"── {kind.__name__} " in (errors.__doc__ or "")} == kinds
-    assert kinds - set(CODES.values()) == {errors.RewardsFailed}
+    assert kinds - set(CODES.values()) == {errors.RewardsFailed, errors.TrajectoryFailed}
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -12,6 +12,7 @@ import yaml
 
 from lrm_server.config import Settings
 from lrm_server.engine.checkpoint_files import locate
+from lrm_server.heads.library import load_profile
 from tests.engine.lora import make_adapter
 from tests.engine.reference import Reference
 from tests.engine_host import EngineHost, engine_host
@@ -46,7 +47,7 @@ class Exact:
 
 @pytest.fixture(scope="session")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exact]:
-    """Heads contrastive, progress, completion, tri, sides; progress_a, _b, _c on adapters."""
+    """LRM's heads, sides, roboreward, topreward; progress_a, _b, _c on adapters."""
     folder = tmp_path_factory.mktemp("exact")
     checkpoint = locate("embedded")
     adapters = {
@@ -58,6 +59,10 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exact]:
         for name in ("contrastive", "progress", "completion", "tri")
     }
     heads["sides"] = {"profile": "sides"}
+    heads |= {name: {"profile": name} for name in ("roboreward", "topreward")}
+    # The checkpoint was not trained for it: its probabilities are compared, however small.
+    roboreward = load_profile("roboreward").model_copy(update={"label_mass_floor": 0.0})
+    (folder / "roboreward.yaml").write_text(roboreward.model_dump_json(exclude_unset=True))
     heads |= {f"progress_{name}": {"profile": "lrm_progress", "adapter": name} for name in ADAPTERS}
     manifest = folder / "lrm.yaml"
     manifest.write_text(

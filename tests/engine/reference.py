@@ -81,6 +81,89 @@ class Reference:
         )
         return str(text)
 
+    def with_video(
+        self, before: str, frames: np.ndarray, indices: Sequence[int], fps: float, after: str
+    ) -> Mapping[str, torch.Tensor]:
+        """The processor's inputs for a video between two texts, up to the assistant's turn.
+
+        Args:
+            before: text before the video.
+            frames: uint8 (T, height, width, 3).
+            indices: of each frame, its number on the video's axis of time.
+            fps: of that axis.
+            after: text after the video.
+        """
+        content = [
+            {"type": "text", "text": before},
+            {"type": "video"},
+            {"type": "text", "text": after},
+        ]
+        text = self._processor.apply_chat_template(
+            [{"role": "user", "content": [each for each in content if each.get("text") != ""]}],
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        return self._video_inputs(str(text), frames, indices, fps)
+
+    def video_logprobs(
+        self,
+        profile: LabelProfile,
+        task: str,
+        frames: np.ndarray,
+        indices: Sequence[int],
+        fps: float,
+    ) -> list[float]:
+        """Log-probability of each one-token label of a head that sees a video first."""
+        (said,) = (part for part in render_turn(profile, task, ()).parts if isinstance(part, str))
+        user = f"<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>{said}"
+        closed = "<|im_end|>\n<|im_start|>assistant\n" if profile.slot == "assistant" else ""
+        base = user + closed + profile.answer_prefix
+        inputs = dict(self._video_inputs(base, frames, indices, fps))
+        inputs["pixel_values_videos"] = inputs["pixel_values_videos"].to(self._model.dtype)
+        with torch.no_grad():
+            logits = self._model(**inputs).logits[0].float()
+        tokenizer = self._processor.tokenizer
+        short = tokenizer(base)["input_ids"]
+        found = []
+        for label in profile.labels:
+            tokens = tokenizer(base + label.written)["input_ids"]
+            # A label may take the prefix's last space into its own token.
+            slot = next(
+                (at for at, (a, b) in enumerate(zip(short, tokens, strict=False)) if a != b),
+                len(short),
+            )
+            row = logits[slot - len(short) - 1]
+            found.append(float(torch.log_softmax(row, dim=-1)[tokens[slot]]))
+        return found
+
+    def _video_inputs(
+        self, text: str, frames: np.ndarray, indices: Sequence[int], fps: float
+    ) -> Mapping[str, torch.Tensor]:
+        given, at = (frames, list(indices))
+        if len(at) == 1:
+            given, at = np.concatenate([frames, frames]), at * 2
+        inputs = self._processor(
+            text=[text],
+            videos=[torch.from_numpy(given).permute(0, 3, 1, 2)],
+            video_metadata=[{"fps": fps, "frames_indices": at, "total_num_frames": max(at) + 1}],
+            do_sample_frames=False,
+            return_tensors="pt",
+        )
+        # Newer processors leave the pair around the whole video in the text, with which
+        # Qwen3-VL was not trained.
+        ids = inputs["input_ids"][0].tolist()
+        start, end = (
+            self._processor.tokenizer.convert_tokens_to_ids(token)
+            for token in ("<|vision_start|>", "<|vision_end|>")
+        )
+        outer = [n for n in range(1, len(ids)) if ids[n - 1] == ids[n] == end]
+        first = ids.index(start)
+        keep = [n for n in range(len(ids)) if not outer or n not in (first, outer[-1])]
+        for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+            if name in inputs:
+                inputs[name] = inputs[name][:, keep]
+        return dict(inputs)
+
     def images(self, profile: LabelProfile, query: Query) -> list[Image.Image]:
         """The frames in the order in which the prompt shows them."""
         turn = render_turn(profile, query.task, query.frames.keys())

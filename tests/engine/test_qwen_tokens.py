@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from lrm_server.engine.checkpoint_files import locate
 from lrm_server.engine.prompt_tokens import ForcedAnswer, PromptTokens
 from lrm_server.engine.protocol import AnswerForm, FrameSlot
-from lrm_server.heads.profile import LabelProfile, Role, load_profile
+from lrm_server.heads.library import load_profile
+from lrm_server.heads.profile import LabelProfile, Role
 from lrm_server.heads.prompt import render_turn
 from tests.heads.scripted_engine import grey
 
@@ -96,7 +97,7 @@ def test_the_prompt_ends_before_the_label_and_has_a_place_for_each_frame(
     text = spelled(prompts, answer.prompt.tokens)
     # A quote may merge into a label; then the prompt ends before the quote.
     assert (text + '"').count(head.answer_prefix.rstrip('"')) >= 1
-    assert len(answer.prompt.images) == len(head.required_frames)
+    assert len(answer.prompt.media) == len(head.required_frames)
     assert len(answer.trie.terms) == len(head.labels)
     assert len(set(answer.trie.terms)) == len(head.labels)
 

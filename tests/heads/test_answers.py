@@ -16,7 +16,8 @@ from lrm_server.heads.answer import (
     normalise,
     parse_answer,
 )
-from lrm_server.heads.profile import LabelProfile, Use, load_profile
+from lrm_server.heads.library import load_profile
+from lrm_server.heads.profile import LabelProfile, Use
 
 
 def profile(name: str) -> LabelProfile:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lrm_server.heads.profile import LabelProfile, Role, load_profile
+from lrm_server.heads.library import load_profile
+from lrm_server.heads.profile import LabelProfile, Role
 from lrm_server.heads.prompt import render_turn
 
 TASK = "Push the cube {task} <current>"

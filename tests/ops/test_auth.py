@@ -1,6 +1,8 @@
-"""The bearer token."""
+"""The token, as a header or in an address."""
 
 from __future__ import annotations
+
+import base64
 
 import pytest
 
@@ -21,7 +23,15 @@ def test_without_a_token_everyone_may_enter() -> None:
     assert check.refusal("Bearer anything") is None
 
 
-@pytest.mark.parametrize("given", ["Bearer hush", "bearer hush", "BEARER  hush "])
+def basic(name: str, password: str) -> str:
+    """As clients send the user and the password of an address."""
+    return f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["Bearer hush", "bearer hush", "BEARER  hush ", basic("lrm", "hush"), basic("", "hush")],
+)
 def test_the_token_lets_in(given: str) -> None:
     assert TokenCheck("hush").refusal(given) is None
 
@@ -37,6 +47,11 @@ def test_the_token_lets_in(given: str) -> None:
         "Bearer  ",
         "Bearer \xa0",
         "Basic hush",
+        "Basic",
+        basic("hush", ""),
+        basic("lrm", "hus"),
+        f"Basic {base64.b64encode(b'hush').decode()}",
+        "Basic \xff\xfe",
         "Bearer hus",
         "Bearer hushé",
     ],

@@ -17,6 +17,8 @@ PACKAGES = {"lrm_client": ROOT / "client", "lrm_server": ROOT / "server"}
 
 CORE = ("lrm_server.errors", "lrm_server.frames", "lrm_server.threads")
 PROTOCOL = "lrm_server.engine.protocol"
+EMBEDDER = "lrm_server.engine.embedder"
+FRAME_READER = "lrm_server.engine.frame_reader"
 
 ALLOWED: Mapping[str, Collection[str]] = {
     # The client is importable alone; its clock is the standard library's only.
@@ -27,13 +29,22 @@ ALLOWED: Mapping[str, Collection[str]] = {
     "lrm_server.threads": (),
     "lrm_server.frames": ("lrm_server.errors",),
     "lrm_server.engine": (*CORE, "lrm_server.engine"),
-    "lrm_server.heads": (*CORE, PROTOCOL, "lrm_server.heads"),
+    "lrm_server.heads": (*CORE, PROTOCOL, EMBEDDER, FRAME_READER, "lrm_server.heads"),
     "lrm_server.episodes": (
         *CORE,
         PROTOCOL,
         "lrm_server.heads",
         "lrm_server.episodes",
         "lrm_client.clock",
+    ),
+    "lrm_server.trajectories": (
+        *CORE,
+        PROTOCOL,
+        "lrm_server.heads",
+        "lrm_server.episodes",
+        "lrm_server.media.video",
+        "lrm_server.trajectories",
+        "lrm_client.thinning",
     ),
     # Around it.
     "lrm_server.ops": (
@@ -52,6 +63,7 @@ ALLOWED: Mapping[str, Collection[str]] = {
         "lrm_server.episodes",
         "lrm_server.heads",
         "lrm_server.ops",
+        "lrm_server.trajectories",
         "lrm_client",
     ),
     "lrm_server.config": (),
@@ -108,13 +120,14 @@ ALLOWED: Mapping[str, Collection[str]] = {
 ONLY_IN: Mapping[str, Collection[str]] = {
     "vllm": ("lrm_server.engine",),
     # A simulator's tensors are torch's.
-    "torch": ("lrm_server.engine", "lrm_client.envs.maniskill"),
+    "torch": ("lrm_server.engine", "lrm_client.envs.lerobot", "lrm_client.envs.maniskill"),
+    "lerobot": ("lrm_client.envs.lerobot",),
     "transformers": ("lrm_server.engine",),
     "fastapi": ("lrm_server.api", "lrm_server.app"),
     "starlette": ("lrm_server.api", "lrm_server.app"),
     "uvicorn": ("lrm_server.api", "lrm_server.app"),
     "grpc": ("lrm_server.api", "lrm_server.app", "lrm_server.commands", "lrm_client"),
-    "httpx": ("lrm_client",),
+    "httpx": ("lrm_client", "lrm_server.engine.chat"),
     "prometheus_client": ("lrm_server.api", "lrm_server.ops"),
     "typer": ("lrm_server.cli", "lrm_server.commands"),
     "pydantic": ("lrm_server",),

@@ -38,8 +38,8 @@ BROUGHT = {
 }
 # Imported for typing alone, or where the interpreter is old.
 OPTIONAL = {"typing_extensions"}
-# Imported by the adapters of simulators, which are importable without and say what to install.
-OPTIONAL_OF_CLIENT = {"gymnasium", "torch"}
+# Imported by the adapters in ``envs``, which are importable without and say what to install.
+OPTIONAL_OF_CLIENT = {"gymnasium", "lerobot", "torch"}
 # Imported by ``lrm record`` alone, which says what to install where it is missing.
 OPTIONAL_OF_SERVER = {"gymnasium"}
 

@@ -33,8 +33,11 @@ from tests.client.scripted_grpc import serve_grpc
 from tests.client.scripted_http import serve_http
 from tests.project.layers import ROOT
 from tests.project.readme import GRPC, HTTP, TEXT, at, blocks, commands, rows
+from tests.trajectories.support import video
 
 PYTHON = blocks("python")
+# A scripted server takes no trajectories.
+WITHOUT_TRAJECTORIES = [block for block in PYTHON if "score_trajectory" not in block]
 CURL = [command for command in commands() if command.startswith("curl")]
 
 
@@ -71,6 +74,7 @@ def frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rollout = bundled_rollouts()[0]
     (tmp_path / "before.jpg").write_bytes(rollout.frames[0])
     (tmp_path / "after.jpg").write_bytes(rollout.frames[-1])
+    (tmp_path / "attempt.mp4").write_bytes(video(range(0, 250, 10), height=128, width=128))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -93,7 +97,7 @@ def run_block(block: str, grpc: str, http: str) -> None:
     exec(compile(at(block, grpc, http), "README.md", "exec"), given)  # noqa: S102
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
+@pytest.mark.parametrize("block", WITHOUT_TRAJECTORIES, ids=range(len(WITHOUT_TRAJECTORIES)))
 def test_python_blocks_run(block: str, frames: Path, scripted: tuple[str, str]) -> None:
     run_block(block, *scripted)
 
@@ -116,6 +120,7 @@ def test_curl_commands_get_a_reward(command: str, frames: Path, live_server: Any
 
 
 def test_there_are_blocks_of_each_kind() -> None:
+    assert len(WITHOUT_TRAJECTORIES) < len(PYTHON)
     assert len(PYTHON) >= 3
     assert len(CURL) >= 2
     assert all(GRPC in block or HTTP in block for block in PYTHON)
@@ -190,7 +195,7 @@ def test_the_routes_in_the_text_are_served() -> None:
     # OpenAPI does not list the pages about itself, nor what is no JSON.
     known = {re.sub(r"\{[^}]*\}", "{id}", path) for path in served} | {"/docs", "/metrics"}
     named = {
-        path for row in rows("Over HTTP") for path in re.findall(r"(/[a-z][a-z0-9/{}]*)", row[0])
+        path for row in rows("Over HTTP") for path in re.findall(r"(/[a-z][a-z0-9_/{}]*)", row[0])
     }
     assert named <= known
     assert len(named) >= 10

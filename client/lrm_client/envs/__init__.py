@@ -1,5 +1,5 @@
-"""Adapters of simulators: an environment whose reward comes from a reward model.
+"""Adapters of simulators and trainers: rewards come from a reward model.
 
-Each module is importable without its simulator: ``single`` and ``vector`` for Gymnasium,
-``maniskill`` for ManiSkill's batched environments.
+Each module is importable without its library: ``single`` and ``vector`` for Gymnasium,
+``maniskill`` for ManiSkill's batched environments, ``lerobot`` for LeRobot's reward models.
 """

@@ -12,23 +12,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from lrm_server.api.arrival import Arrival
+from lrm_server.api.limits import Limits as Limits
+from lrm_server.api.patience import when_there_is_room
 from lrm_server.api.problems import internal_error
 from lrm_server.episodes.types import EpisodeSpec, EpisodeStep, OpenedEpisode, StepAnswer
 from lrm_server.errors import DomainError, ErrorCode, invalid
-from lrm_server.frames import FrameLimits
 from lrm_server.heads.catalogue import HeadCatalogue
 from lrm_server.heads.query import Query, Reply, Timings
+from lrm_server.ops.budgets import RunBudgets
 
 if TYPE_CHECKING:
-    from lrm_server.config import Settings
+    from lrm_server.engine.protocol import Conversation, Written
     from lrm_server.episodes.service import EpisodeService
+    from lrm_server.heads.decomposer import Decomposition
     from lrm_server.heads.scorer import Scorer
+    from lrm_server.trajectories.service import TrajectoryService
 
 T = TypeVar("T")
 A = TypeVar("A")
 Outcome: TypeAlias = T | DomainError
 
-MIB: Final = 1024 * 1024
 _OF_THE_CALL: Final = frozenset(
     {ErrorCode.UNAVAILABLE, ErrorCode.OVERLOADED, ErrorCode.DEADLINE_EXCEEDED}
 )
@@ -40,45 +43,7 @@ class Core:
 
     scorer: Scorer
     episodes: EpisodeService
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a request may be. All sizes in bytes."""
-
-    message: int
-    batch: int
-    seconds: float
-    labels: int
-    frame: FrameLimits
-
-    @classmethod
-    def of(cls, settings: Settings, *, max_labels: int = 128) -> Limits:
-        """The limits that the settings set.
-
-        Args:
-            settings: of the server.
-            max_labels: how many labels the engine can read at a head's answer slot.
-        """
-        return cls(
-            message=settings.max_message_mib * MIB,
-            batch=settings.max_batch,
-            seconds=settings.request_timeout_seconds,
-            labels=max_labels,
-            frame=FrameLimits(
-                max_bytes=settings.max_frame_mib * MIB, max_pixels=settings.max_frame_pixels
-            ),
-        )
-
-    def named(self) -> dict[str, int]:
-        """The limits as both transports name them to callers."""
-        return {
-            "max_message_bytes": self.message,
-            "max_frame_bytes": self.frame.max_bytes,
-            "max_frame_pixels": self.frame.max_pixels,
-            "max_batch": self.batch,
-            "max_labels": self.labels,
-        }
+    trajectories: TrajectoryService
 
 
 class Calls:
@@ -88,8 +53,9 @@ class Calls:
     call fails as a whole, and cancelling one cancels its work.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, runs: RunBudgets | None = None) -> None:
         self.limits = limits
+        self.runs = runs or RunBudgets()
         self._core: Core | None = None
 
     def attach(self, core: Core) -> None:
@@ -130,9 +96,15 @@ class Calls:
             )
 
     async def score(
-        self, items: Sequence[Outcome[Query]], arrival: Arrival
+        self, items: Sequence[Outcome[Query]], arrival: Arrival, *, patient: bool = False
     ) -> list[Outcome[Reply]]:
         """Each query's reply or error, in order; all are asked at once.
+
+        Args:
+            items: queries, or what is wrong with them.
+            arrival: of the call.
+            patient: wait for a place in a full engine until the deadline, for callers
+                that cannot be told to come back.
 
         Raises:
             DomainError: no query got past the engine's door: it is down, full or late.
@@ -141,7 +113,10 @@ class Calls:
 
         async def answer(query: Query) -> Outcome[Reply]:
             try:
-                reply = await scorer.score(query)
+                if patient:
+                    reply = await when_there_is_room(lambda: scorer.score(query))
+                else:
+                    reply = await scorer.score(query)
             except DomainError as error:
                 return error
             except Exception as error:
@@ -171,6 +146,27 @@ class Calls:
         _raise_if_all_failed(outcomes)
         return outcomes
 
+    async def decompose(self, head: str, task: str, scene: str, arrival: Arrival) -> Decomposition:
+        """The subtasks of a task that a head would ask about.
+
+        Raises:
+            DomainError: as ``Scorer.decompose``.
+        """
+        return await self._ready().scorer.decompose(head, task, scene, arrival.deadline)
+
+    async def converse(self, conversation: Conversation, arrival: Arrival) -> Written:
+        """The next turn of a conversation; waits for a place in a full engine.
+
+        Raises:
+            DomainError: the engine cannot answer, a message is wrong, or DEADLINE_EXCEEDED.
+        """
+        scorer = self._ready().scorer
+        work = when_there_is_room(lambda: scorer.converse(conversation))
+        try:
+            return await asyncio.wait_for(work, arrival.remaining())
+        except asyncio.TimeoutError:
+            raise _late() from None
+
     async def open(self, items: Sequence[Outcome[EpisodeSpec]]) -> list[Outcome[OpenedEpisode]]:
         """Opens episodes; each one's answer or error, in order."""
         episodes = self._ready().episodes
@@ -197,6 +193,15 @@ class Calls:
     async def close(self, ids: Sequence[str]) -> list[bool]:
         """Closes episodes; whether each was open."""
         return await self._ready().episodes.close(ids)
+
+    @property
+    def trajectories(self) -> TrajectoryService:
+        """Who scores trajectories.
+
+        Raises:
+            DomainError: UNAVAILABLE while the engine is loading.
+        """
+        return self._ready().trajectories
 
     def open_episodes(self) -> int:
         """How many episodes are open; 0 while the engine is loading."""

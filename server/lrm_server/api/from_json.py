@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from lrm_server.api.http_models import (
     EpisodeBody,
     FrameBody,
     HeadQueryBody,
+    PlannedBody,
     QueryBody,
     StepBody,
+    TrajectoryBody,
+    WindowFrameBody,
 )
 from lrm_server.api.items import FrameOrRefusal, clock_of, usable
 from lrm_server.api.problems import internal_error
@@ -21,6 +24,8 @@ from lrm_server.errors import DomainError, ErrorCode, invalid
 from lrm_server.frames import Encoding, Frame, FrameLimits, open_frame
 from lrm_server.heads.profile import Readout, Role, Use
 from lrm_server.heads.query import Query, WindowFrame
+from lrm_server.heads.subtasks import Subtask
+from lrm_server.trajectories.types import Normalise, TrajectorySpec, Windows
 
 
 def frame(body: FrameBody, limits: FrameLimits) -> FrameOrRefusal:
@@ -63,21 +68,30 @@ def query(
         found: FrameBody | None = getattr(body, role.value)
         if found is not None:
             frames[role] = usable(frame(found, limits), role.value)
-    window = [*filmed]
-    for place, entry in enumerate(body.window):
-        window.append(WindowFrame(usable(frame(entry, limits), f"window[{place}]"), entry.view))
     return Query(
         head=head,
         task=body.task,
         frames=frames,
-        window=tuple(window),
+        window=(*filmed, *_window(body.window, limits, "window")),
+        other_window=_window(body.other_window, limits, "other_window"),
         fps=body.fps,
         readout=Readout(body.readout) if body.readout else None,
         use=Use(body.use) if body.use else None,
         swap=body.swap,
         margin=body.margin,
         return_text=body.return_text,
+        scene=body.scene,
+        subtasks=_subtasks(body),
         deadline=deadline,
+    )
+
+
+def _window(
+    bodies: Iterable[WindowFrameBody], limits: FrameLimits, name: str
+) -> tuple[WindowFrame, ...]:
+    return tuple(
+        WindowFrame(usable(frame(body, limits), f"{name}[{place}]"), body.view, body.index)
+        for place, body in enumerate(bodies)
     )
 
 
@@ -120,6 +134,9 @@ def episode_spec(body: EpisodeBody) -> EpisodeSpec:
         readout=Readout(body.readout) if body.readout else None,
         swap=body.swap,
         margin=body.margin,
+        fps=body.fps,
+        scene=body.scene,
+        subtasks=_subtasks(body),
     )
 
 
@@ -135,6 +152,30 @@ def episode_step(episode: str, body: StepBody, limits: FrameLimits, deadline: fl
         request_id=body.request_id,
         deadline=deadline,
     )
+
+
+def trajectory_spec(body: TrajectoryBody) -> TrajectorySpec:
+    """What is asked of a trajectory."""
+    return TrajectorySpec(
+        task=body.task,
+        heads=tuple(body.heads),
+        fps=body.fps,
+        every=body.every,
+        windows=Windows(body.windows),
+        normalise=Normalise(body.normalise) if body.normalise else None,
+        views=tuple(body.views) or ("",),
+        readout=Readout(body.readout) if body.readout else None,
+        use=Use(body.use) if body.use else None,
+        swap=body.swap,
+        margin=body.margin,
+        return_text=body.return_text,
+        scene=body.scene,
+        subtasks=_subtasks(body),
+    )
+
+
+def _subtasks(body: PlannedBody) -> tuple[Subtask, ...]:
+    return tuple(Subtask(each.subtask, each.done_when) for each in body.subtasks)
 
 
 def _opened(body: FrameBody, limits: FrameLimits) -> Frame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -21,6 +21,8 @@ from lrm_server.errors import DomainError, invalid
 from lrm_server.frames import Encoding, FrameLimits, open_frame
 from lrm_server.heads.profile import Readout, Role, Use
 from lrm_server.heads.query import Query, WindowFrame
+from lrm_server.heads.subtasks import Subtask
+from lrm_server.trajectories.types import Normalise, TrajectorySpec, Windows
 
 _ROLES: Final = tuple((role.value, role) for role in Role)
 
@@ -94,24 +96,35 @@ def query(message: pb.Query, frames: Sequence[FrameOrRefusal], deadline: float) 
         for name, role in _ROLES
         if message.HasField(name)  # type: ignore[arg-type]
     }
-    window = []
-    for place, entry in enumerate(message.window):
-        field = f"window[{place}]"
-        seen = usable(_at(frames, entry.frame, f"{field}.frame"), f"{field}.frame")
-        window.append(WindowFrame(seen, entry.view))
     return Query(
         head=message.head,
         task=message.task,
         frames=roles,
-        window=tuple(window),
+        window=_window(message.window, frames, "window"),
+        other_window=_window(message.other_window, frames, "other_window"),
         fps=message.fps if message.HasField("fps") else None,
         readout=_readout(message),
         use=_use(message),
         swap=message.swap,
         margin=message.margin if message.HasField("margin") else None,
         return_text=message.return_text,
+        scene=message.scene,
+        subtasks=_subtasks(message),
         deadline=deadline,
     )
+
+
+def _window(
+    entries: Iterable[pb.WindowFrame], frames: Sequence[FrameOrRefusal], name: str
+) -> tuple[WindowFrame, ...]:
+    window = []
+    for place, entry in enumerate(entries):
+        field = f"{name}[{place}].frame"
+        index = entry.index if entry.HasField("index") else None
+        window.append(
+            WindowFrame(usable(_at(frames, entry.frame, field), field), entry.view, index)
+        )
+    return tuple(window)
 
 
 def episode_spec(message: pb.EpisodeSpec) -> EpisodeSpec:
@@ -135,6 +148,9 @@ def episode_spec(message: pb.EpisodeSpec) -> EpisodeSpec:
         readout=_readout(message),
         swap=message.swap,
         margin=message.margin if message.HasField("margin") else None,
+        fps=message.fps if message.HasField("fps") else None,
+        scene=message.scene,
+        subtasks=_subtasks(message),
     )
 
 
@@ -172,6 +188,32 @@ def stream_step(
     )
 
 
+def trajectory_spec(message: pb.TrajectorySpec) -> TrajectorySpec:
+    """What is asked of a trajectory.
+
+    Raises:
+        DomainError: a word of a newer protocol; the field is relative to the message.
+    """
+    windows = _word(pb.Windows, message, "windows")
+    normalise = _word(pb.Normalise, message, "normalise")
+    return TrajectorySpec(
+        task=message.task,
+        heads=tuple(message.heads),
+        fps=message.fps if message.HasField("fps") else None,
+        every=message.every if message.HasField("every") else 1,
+        windows=Windows(windows) if windows else Windows.WHOLE,
+        normalise=Normalise(normalise) if normalise else None,
+        views=tuple(message.views) or ("",),
+        readout=_readout(message),
+        use=_use(message),
+        swap=message.swap,
+        margin=message.margin if message.HasField("margin") else None,
+        return_text=message.return_text,
+        scene=message.scene,
+        subtasks=_subtasks(message),
+    )
+
+
 def _named(found: FrameOrRefusal) -> FrameOrRefusal:
     return found.within("frame") if isinstance(found, DomainError) else found
 
@@ -184,12 +226,16 @@ def _at(frames: Sequence[FrameOrRefusal], index: int, field: str) -> FrameOrRefu
     return frames[index]
 
 
-def _readout(message: pb.Query | pb.EpisodeSpec) -> Readout | None:
+def _subtasks(message: pb.Query | pb.EpisodeSpec | pb.TrajectorySpec) -> tuple[Subtask, ...]:
+    return tuple(Subtask(each.subtask, each.done_when) for each in message.subtasks)
+
+
+def _readout(message: pb.Query | pb.EpisodeSpec | pb.TrajectorySpec) -> Readout | None:
     word = _word(pb.Readout, message, "readout")
     return Readout(word) if word else None
 
 
-def _use(message: pb.Query | pb.EpisodeSpec) -> Use | None:
+def _use(message: pb.Query | pb.EpisodeSpec | pb.TrajectorySpec) -> Use | None:
     word = _word(pb.Use, message, "use")
     return Use(word) if word else None
 

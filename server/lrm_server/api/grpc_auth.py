@@ -46,10 +46,10 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         # Only methods that exist come so far: the label stays bounded.
         label = method if service == SERVICE else service
         self._metrics.request(TRANSPORT, label, refusal.code.value, 0.0)
-        return _refusing(handler, refusal)
+        return refusing(handler, refusal)
 
 
-def _refusing(
+def refusing(
     handler: grpc.RpcMethodHandler[Any, Any], refusal: DomainError
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """A handler of the same kind that answers with the refusal."""

@@ -15,6 +15,7 @@ from lrm_server.api.calls import Calls
 from lrm_server.api.grpc_auth import TokenInterceptor
 from lrm_server.api.grpc_guard import Guard
 from lrm_server.api.grpc_health import HealthServicer
+from lrm_server.api.grpc_runs import RunInterceptor
 from lrm_server.api.grpc_service import RewardServicer
 from lrm_server.ops.auth import TokenCheck
 from lrm_server.ops.health import Health
@@ -42,7 +43,7 @@ def grpc_server(
             as RESOURCE_EXHAUSTED before their request is read.
     """
     server = grpc.aio.server(
-        interceptors=[TokenInterceptor(check, metrics)],
+        interceptors=[TokenInterceptor(check, metrics), RunInterceptor()],
         options=_options(calls.limits.message),
         maximum_concurrent_rpcs=max_requests,
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
-
-import grpc.aio
 
 from lrm_client.wire import reward_pb2 as pb
 from lrm_client.wire import reward_pb2_grpc
@@ -14,9 +13,11 @@ from lrm_server.api import from_wire, to_wire
 from lrm_server.api.arrival import Arrival
 from lrm_server.api.calls import Calls, Outcome
 from lrm_server.api.grpc_guard import Context, Guard
+from lrm_server.api.grpc_streams import messages
 from lrm_server.api.items import FrameOrRefusal
 from lrm_server.api.problems import internal_error
-from lrm_server.errors import DomainError, ErrorCode, invalid
+from lrm_server.api.trajectory_streams import answer
+from lrm_server.errors import DomainError, invalid
 from lrm_server.ops.health import Health
 
 M = TypeVar("M")
@@ -78,7 +79,7 @@ class RewardServicer(reward_pb2_grpc.RewardServiceServicer):
         """One episode over one stream. It stays open when the stream breaks."""
         async with self._guard.call(context, "StreamEpisode"):
             episode: str | None = None
-            async for message in self._messages(context):
+            async for message in messages(context, self._health):
                 response = pb.StreamEpisodeResponse()
                 over = False
                 if episode is None:
@@ -112,12 +113,42 @@ class RewardServicer(reward_pb2_grpc.RewardServiceServicer):
                 response.results.add(episode=episode, was_open=was_open)
             return response
 
+    async def ScoreTrajectory(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.ScoreTrajectoryRequest], context: Context
+    ) -> AsyncIterator[pb.ScoreTrajectoryResponse]:
+        """Scores a trajectory as its frames come, or a video when all of it has come."""
+        async with self._guard.call(context, "ScoreTrajectory"):
+            limits = self._calls.limits
+            arrival = Arrival(limits.trajectory.seconds, context.time_remaining())
+            sent = messages(context, self._health)
+            answers = answer(self._calls.trajectories, limits, sent, arrival)
+            async with aclosing(sent), aclosing(answers):
+                async for response in answers:
+                    yield response
+
     async def ListModels(  # noqa: N802
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
         """What is served and what requests are held to."""
         async with self._guard.call(context, "ListModels"):
             return to_wire.models_response(self._calls.catalogue, self._calls.limits)
+
+    async def OpenRun(self, request: pb.OpenRunRequest, context: Context) -> pb.Run:  # noqa: N802
+        """Opens a run, or changes how many queries it may ask."""
+        async with self._guard.call(context, "OpenRun"):
+            return to_wire.run(self._calls.runs.open(request.id, request.queries))
+
+    async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.Run:  # noqa: N802
+        """Where a run stands."""
+        async with self._guard.call(context, "GetRun"):
+            return to_wire.run(self._calls.runs.get(request.id))
+
+    async def CloseRun(  # noqa: N802
+        self, request: pb.CloseRunRequest, context: Context
+    ) -> pb.CloseRunResponse:
+        """Closes a run and says whether it was open."""
+        async with self._guard.call(context, "CloseRun"):
+            return pb.CloseRunResponse(was_open=self._calls.runs.close(request.id))
 
     def _arrival(self, context: Context) -> Arrival:
         return Arrival(self._calls.limits.seconds, context.time_remaining())
@@ -146,32 +177,8 @@ class RewardServicer(reward_pb2_grpc.RewardServiceServicer):
         (outcome,) = await self._calls.step([taken], arrival)
         return outcome
 
-    async def _messages(self, context: Context) -> AsyncIterator[pb.StreamEpisodeRequest]:
-        """The caller's messages, until it says that there are no more.
 
-        Raises:
-            DomainError: UNAVAILABLE when the server stops while it waits for one; the
-                episode is open, and can be stepped through another stream.
-        """
-        stopping = asyncio.ensure_future(self._health.stopping.wait())
-        try:
-            while True:
-                reading = asyncio.ensure_future(context.read())
-                try:
-                    await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                    if not reading.done():
-                        raise DomainError(ErrorCode.UNAVAILABLE, "the server is stopping.")
-                finally:
-                    reading.cancel()
-                message = reading.result()
-                if message is grpc.aio.EOF:
-                    return
-                yield message
-        finally:
-            stopping.cancel()
-
-
-def _each(messages: Sequence[M], translate: Callable[[M], T]) -> list[Outcome[T]]:
+def _each(items: Sequence[M], translate: Callable[[M], T]) -> list[Outcome[T]]:
     """Every message translated on its own; one that is wrong becomes its error."""
 
     def one(message: M) -> Outcome[T]:
@@ -182,4 +189,4 @@ def _each(messages: Sequence[M], translate: Callable[[M], T]) -> list[Outcome[T]
         except Exception as error:
             return internal_error(error, translating=type(message).__name__)
 
-    return [one(message) for message in messages]
+    return [one(item) for item in items]

@@ -8,17 +8,27 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from lrm_client.version import __version__
-from lrm_server.api import routes_episodes, routes_score, routes_server
+from lrm_server.api import (
+    routes_episodes,
+    routes_runs,
+    routes_score,
+    routes_server,
+    routes_tasks,
+    routes_trajectories,
+)
 from lrm_server.api.calls import Calls
-from lrm_server.api.http_errors import MEDIA_TYPE, add_error_handlers
+from lrm_server.api.compat import chat, lrm, robometer
+from lrm_server.api.compat.errors import is_drop_in
+from lrm_server.api.http_errors import MEDIA_TYPE, BodyLimit, add_error_handlers
 from lrm_server.api.http_middleware import (
     OPEN_PATHS,
     BodyLimited,
     Observed,
     RequestsLimited,
+    RunNamed,
     TokenRequired,
 )
-from lrm_server.api.http_models import QueryBody
+from lrm_server.api.http_models import QueryBody, TrajectoryBody
 from lrm_server.api.http_replies import ProblemBody
 from lrm_server.api.http_state import HttpState
 from lrm_server.ops.auth import TokenCheck
@@ -61,12 +71,20 @@ def http_app(
         responses={"default": {"model": ProblemBody, "description": "An error"}},
     )
     app.state.lrm = HttpState(calls, health, metrics)
-    for routes in (routes_score, routes_episodes, routes_server):
+    ours = (routes_score, routes_episodes, routes_trajectories, routes_server)
+    vllr = (routes_tasks, routes_runs)
+    for routes in (*ours, *vllr, lrm, robometer, chat):
         app.include_router(routes.router)
     add_error_handlers(app)
     # The one that is added last is passed first.
-    app.add_middleware(BodyLimited, limit=calls.limits.message)
-    app.add_middleware(RequestsLimited, most=max_requests)
+    trajectory = BodyLimit(calls.limits.trajectory.max_bytes, "max_trajectory_mib")
+    app.add_middleware(
+        BodyLimited,
+        limit=BodyLimit(calls.limits.message, "max_message_mib"),
+        by_path={routes_trajectories.router.prefix: trajectory},
+    )
+    app.add_middleware(RunNamed)
+    app.add_middleware(RequestsLimited, most=max_requests, seconds=calls.limits.seconds)
     app.add_middleware(TokenRequired, check=check)
     app.add_middleware(Observed, metrics=metrics)
     app.openapi = lambda: _openapi(app, check)  # type: ignore[method-assign]
@@ -86,25 +104,26 @@ def _openapi(app: FastAPI, check: TokenCheck) -> dict[str, Any]:
         )
         components = document.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        # Routes that take JSON and forms read their bodies themselves.
-        schema = QueryBody.model_json_schema(ref_template=_REF)
-        schemas.update(schema.pop("$defs", {}))
-        schemas[QueryBody.__name__] = schema
+        # Routes that take forms read their bodies themselves.
+        for body in (QueryBody, TrajectoryBody):
+            schema = body.model_json_schema(ref_template=_REF)
+            schemas.update(schema.pop("$defs", {}))
+            schemas[body.__name__] = schema
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path, operations in document["paths"].items():
             for operation in operations.values():
-                _problems(operation)
+                _problems(operation, MEDIA_TYPE if not is_drop_in(path) else None)
                 if path not in OPEN_PATHS:
                     operation["security"] = [{"token": []}] if check.required else []
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _problems(operation: dict[str, Any]) -> None:
-    """Errors are problems of their own media type, and never FastAPI's 422."""
+def _problems(operation: dict[str, Any], media_type: str | None) -> None:
+    """Errors have a media type of their own where they are problems; none is FastAPI's 422."""
     responses = operation["responses"]
     responses.pop("422", None)
     for status, response in responses.items():
         content = response.get("content", {})
-        if not status.startswith("2") and "application/json" in content:
-            content[MEDIA_TYPE] = content.pop("application/json")
+        if media_type and not status.startswith("2") and "application/json" in content:
+            content[media_type] = content.pop("application/json")

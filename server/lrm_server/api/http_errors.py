@@ -1,9 +1,10 @@
-"""Every HTTP error as problem+json."""
+"""Every HTTP error as problem+json; on drop-in paths in the form of that project."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -12,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from lrm_server.api.compat.errors import compatible, is_drop_in
 from lrm_server.api.problems import problem_json
 from lrm_server.errors import DomainError, ErrorCode, invalid
 from lrm_server.ops.metrics import CANCELLED
@@ -30,30 +32,47 @@ class CallerGone(Exception):  # noqa: N818 - nothing went wrong here
     """The caller closed its connection; nobody reads the answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """How many bytes a body may have, and which setting says so."""
+
+    bytes: int
+    setting: str
+
+
 class BodyTooLarge(HTTPException):
     """More came than a request may bring."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: BodyLimit) -> None:
         super().__init__(413)
         self.error = invalid(
             "frames",
-            f"the request is over the limit of {limit} bytes: send fewer frames in one request, "
-            "send them as jpeg, or raise max_message_mib on the server.",
+            f"the request is over the limit of {limit.bytes} bytes: send fewer frames in one "
+            f"request, send them as jpeg, or raise {limit.setting} on the server.",
         )
 
 
 def problem_response(
     scope: Any, error: DomainError, status: int | None = None, headers: Mapping[str, str] = {}
 ) -> JSONResponse:
-    """The response of an error; ``status`` where it is more exact than the table's."""
-    body = problem_json(error, status)
+    """The response of an error in the form of its path; ``status`` where it is more exact.
+
+    The form is a problem's, and on drop-in paths that project's.
+    """
     scope[CODE_KEY] = error.code.value
+    path = scope["path"]
+    if is_drop_in(path):
+        body, told = compatible(path, error, status)
+        media = "application/json"
+    else:
+        body = problem_json(error, status)
+        told, media = body["status"], MEDIA_TYPE
     extra = dict(headers)
     if error.retry_after_seconds is not None:
         extra["retry-after"] = str(math.ceil(error.retry_after_seconds))
     if error.code is ErrorCode.UNAUTHENTICATED:
         extra["www-authenticate"] = "Bearer"
-    return JSONResponse(body, body["status"], extra, media_type=MEDIA_TYPE)
+    return JSONResponse(body, told, extra, media_type=media)
 
 
 def refusal_of(error: ValidationError | RequestValidationError) -> DomainError:

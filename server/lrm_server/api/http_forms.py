@@ -39,7 +39,7 @@ async def read_query(request: Request, limits: FrameLimits, most_files: int) -> 
     Raises:
         DomainError: the body is neither, or a field is wrong.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == "multipart/form-data":
         async with request.form(max_files=most_files, max_fields=MOST_FIELDS) as form:
             return await _from_form(form, limits)
@@ -57,6 +57,11 @@ async def read_query(request: Request, limits: FrameLimits, most_files: int) -> 
         raise invalid("", f"the body is not JSON ({error}).") from None
 
 
+def media_type(request: Request) -> str:
+    """What a request says that its body is, in small letters and without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def _from_form(form: FormData, limits: FrameLimits) -> SentQuery:
     words: dict[str, Any] = {}
     files: dict[Role, Frame] = {}
@@ -71,9 +76,9 @@ async def _from_form(form: FormData, limits: FrameLimits) -> SentQuery:
             raise invalid(name, f"{name} takes no file: send it as a field of the form.")
         elif name == WINDOW:
             place = f"{WINDOW}[{len(window)}]"
-            window.append(WindowFrame(await _from_file(value, place, limits)))
+            window.append(WindowFrame(await frame_of_file(value, place, limits)))
         else:
-            files[_ROLES[name]] = await _from_file(value, name, limits)
+            files[_ROLES[name]] = await frame_of_file(value, name, limits)
     try:
         # A form has only words: they are read as numbers and flags where those belong.
         body = QueryBody.model_validate(words, strict=False)
@@ -82,8 +87,12 @@ async def _from_form(form: FormData, limits: FrameLimits) -> SentQuery:
     return SentQuery(body, files, tuple(window))
 
 
-async def _from_file(file: UploadFile, name: str, limits: FrameLimits) -> Frame:
-    """The frame in an uploaded file, told by its first bytes; its name is never used."""
+async def frame_of_file(file: UploadFile, name: str, limits: FrameLimits) -> Frame:
+    """The frame in an uploaded file, told by its first bytes; its name is never used.
+
+    Raises:
+        DomainError: it is none; the field is ``name``.
+    """
     data = await file.read(limits.max_bytes + 1)
     encoding = next(
         (kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import deque
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lrm_server.api.http_errors import CODE_KEY, BodyTooLarge, problem_response
+from lrm_client.connection import RUN_KEY
+from lrm_server.api.compat.errors import is_drop_in
+from lrm_server.api.http_errors import CODE_KEY, BodyLimit, BodyTooLarge, problem_response
 from lrm_server.api.http_state import ARRIVED_KEY
 from lrm_server.api.problems import internal_error
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.ops.auth import TokenCheck
+from lrm_server.ops.budgets import checked_run_id, on_behalf_of
 from lrm_server.ops.metrics import OK, Metrics
 
 TRANSPORT: Final = "http"
@@ -74,20 +80,51 @@ class TokenRequired:
         await self._app(scope, receive, send)
 
 
-class RequestsLimited:
-    """Refuses requests beyond so many in flight, before their body is read."""
+class RunNamed:
+    """Tells the scorer on whose behalf a request asks, where it names its run."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, or refuses an id that is none."""
+        given = None
+        if scope["type"] == "http":
+            given = dict(scope["headers"]).get(RUN_KEY.encode())
+        if given is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            run = checked_run_id(given.decode("latin-1"), RUN_KEY)
+        except DomainError as error:
+            await problem_response(scope, error)(scope, receive, send)
+            return
+        with on_behalf_of(run):
+            await self._app(scope, receive, send)
+
+
+class RequestsLimited:
+    """Holds requests beyond so many in flight at the door, before their body is read.
+
+    They are refused; on drop-in paths, whose clients cannot be told to come back, they
+    wait in turn for as long as a request may take.
+    """
+
+    def __init__(self, app: ASGIApp, most: int, seconds: float) -> None:
         self._app = app
         self._most = most
+        self._seconds = seconds
         self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers 429."""
         if scope["type"] != "http" or scope["path"] in UNCOUNTED_PATHS:
             await self._app(scope, receive, send)
             return
-        if self._in_flight >= self._most:
+        if self._in_flight < self._most:
+            self._in_flight += 1
+        elif not await self._given_place(scope["path"]):
             refusal = DomainError(
                 ErrorCode.OVERLOADED,
                 f"{self._in_flight} requests are in flight and no more may be: send several "
@@ -96,45 +133,75 @@ class RequestsLimited:
             )
             await problem_response(scope, refusal)(scope, receive, send)
             return
-        self._in_flight += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            self._in_flight -= 1
+            self._leave()
+
+    async def _given_place(self, path: str) -> bool:
+        """Whether a request that may wait was given the place of one that is done."""
+        if not is_drop_in(path) or not self._most:
+            return False
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await asyncio.wait_for(place, self._seconds)
+        except asyncio.TimeoutError:
+            # It can come just when the waiting ends.
+            return place.done() and not place.cancelled()
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self._leave()
+            raise
+        return True
+
+    def _leave(self) -> None:
+        """Gives a place to the request that waits longest, or leaves it free."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._in_flight -= 1
 
 
 class BodyLimited:
     """Holds a request's body to a limit while it is read, whatever its headers say."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(
+        self, app: ASGIApp, limit: BodyLimit, by_path: Mapping[str, BodyLimit] = {}
+    ) -> None:
         self._app = app
         self._limit = limit
+        self._by_path = by_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on; the reader of a body that is too large gets BodyTooLarge."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._by_path.get(scope["path"], self._limit)
         seen = 0
 
         async def limited() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
-                await self._discard(message, receive, seen)
-                raise BodyTooLarge(self._limit)
+            if seen > limit.bytes:
+                await _discard(message, receive, seen, limit.bytes)
+                raise BodyTooLarge(limit)
             return message
 
         await self._app(scope, limited, send)
 
-    async def _discard(self, message: Message, receive: Receive, seen: int) -> None:
-        """Reads on without keeping, so that a caller who is still sending sees the answer."""
-        while message["type"] == "http.request" and message.get("more_body"):
-            if seen > 2 * self._limit:
-                return
-            message = await receive()
-            seen += len(message.get("body", b""))
+
+async def _discard(message: Message, receive: Receive, seen: int, limit: int) -> None:
+    """Reads on without keeping, so that a caller who is still sending sees the answer."""
+    while message["type"] == "http.request" and message.get("more_body"):
+        if seen > 2 * limit:
+            return
+        message = await receive()
+        seen += len(message.get("body", b""))
 
 
 def _method(scope: Scope) -> str:

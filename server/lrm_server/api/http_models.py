@@ -18,6 +18,8 @@ INLINE_ONLY: Final = (
 ReadoutWord = Literal["likelihood", "reason_then_read", "generate"]
 UseWord = Literal["label", "expected"]
 HoldWord = Literal["hold", "zero", "spread", "difference"]
+WindowsWord = Literal["whole", "prefixes"]
+NormaliseWord = Literal["min_max"]
 PhaseWord = Literal["episode", "aligned"]
 EncodingWord = Literal["jpeg", "png", "raw"]
 Uint32 = Annotated[int, Field(ge=0, le=UINT32_MAX)]
@@ -58,9 +60,31 @@ class WindowFrameBody(FrameBody):
     """One image of a video window."""
 
     view: str = Field("", description="Name of the camera, where there are several.")
+    index: Uint32 | None = Field(
+        None,
+        description="Its number on the video's own axis of time, at fps frames a second; its place "
+        "in the window when absent.",
+    )
 
 
-class QueryBody(RequestBody):
+class SubtaskBody(RequestBody):
+    """One step of a task."""
+
+    subtask: str = Field(description="What the robot is to do, in words.")
+    done_when: str = Field(description="What an image shows when it is done.")
+
+
+class PlannedBody(RequestBody):
+    """What is said of a task to heads that measure progress over subtasks."""
+
+    scene: str = Field("", description="What stands around the robot, in words.")
+    subtasks: list[SubtaskBody] = Field(
+        default_factory=list,
+        description="Of the task, in order; a model writes them when there are none.",
+    )
+
+
+class QueryBody(PlannedBody):
     """One question to one head."""
 
     task: str = Field(
@@ -74,6 +98,9 @@ class QueryBody(RequestBody):
     goal: FrameBody | None = Field(None, description="A frame in which the task is done.")
     window: list[WindowFrameBody] = Field(
         default_factory=list, description="Frames of a video head, oldest first."
+    )
+    other_window: list[WindowFrameBody] = Field(
+        default_factory=list, description="A second window, for heads that compare two."
     )
     fps: float | None = Field(None, description="Frames per second of the window.")
     readout: ReadoutWord | None = Field(
@@ -98,7 +125,7 @@ class HeadQueryBody(QueryBody):
     head: str = Field(description="A head that /v1/models lists.", examples=["progress"])
 
 
-class EpisodeBody(RequestBody):
+class EpisodeBody(PlannedBody):
     """What is fixed when an episode opens."""
 
     task: str = Field(
@@ -134,6 +161,9 @@ class EpisodeBody(RequestBody):
     margin: float | None = Field(
         None, description="For contrastive: within it a pair is undecided. In [0, 0.5]."
     )
+    fps: float | None = Field(
+        None, description="Steps per second, above 0; heads that see a video need it."
+    )
 
 
 class StepBody(RequestBody):
@@ -150,3 +180,49 @@ class StepBody(RequestBody):
         description="Names the attempt, so that a retry gets the same answer. At most "
         f"{MAX_ID_LENGTH} characters.",
     )
+
+
+class TrajectoryBody(PlannedBody):
+    """What is asked of a trajectory; its frames or its video come beside it."""
+
+    task: str = Field(
+        description="The task in words; not empty.", examples=["pick up the red cube"]
+    )
+    heads: list[str] = Field(description="Heads to ask, each once.", examples=[["progress", "tri"]])
+    fps: float | None = Field(
+        None,
+        description="Frames a second: of frames without times, and of a video whose own times "
+        "are not to count.",
+    )
+    times: list[float] = Field(
+        default_factory=list,
+        description="Seconds of each moment, increasing; for frames that do not come at one rate.",
+    )
+    every: Annotated[int, Field(ge=1, le=UINT32_MAX)] = Field(
+        1, description="Every so many frames are scored, from the first, and the last."
+    )
+    windows: WindowsWord = Field(
+        "whole",
+        description="Heads that look at a window are asked once with the whole trajectory, or at "
+        "every frame that is scored with the trajectory up to there.",
+    )
+    normalise: NormaliseWord | None = Field(
+        None,
+        description="Also map each head's log-probabilities to [0, 1] over the trajectory.",
+    )
+    views: list[str] = Field(
+        default_factory=list,
+        description="Names of the cameras: the frames of a moment come together, one of each, in "
+        "this order. One camera without a name when empty.",
+    )
+    readout: ReadoutWord | None = Field(
+        None, description="How answers are read; the checkpoint's default when absent."
+    )
+    use: UseWord | None = Field(
+        None, description="Which number becomes the value; the label's own when absent."
+    )
+    swap: bool = Field(False, description="For contrastive: ask both orders.")
+    margin: float | None = Field(
+        None, description="For contrastive: within it a pair is undecided. In [0, 0.5]."
+    )
+    return_text: bool = Field(False, description="Also return what the model wrote.")

@@ -9,8 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from lrm_server.api.http_models import ReadoutWord
 
 
-def _absent(value: object) -> bool:
+def absent(value: object) -> bool:
+    """Whether a field is left out of the JSON."""
     return value is None
+
+
+def _empty(value: dict[str, object]) -> bool:
+    return not value
 
 
 class AnswerBody(BaseModel):
@@ -39,13 +44,13 @@ class ProblemBody(AnswerBody):
     detail: str = Field(description="The cause and what to change.")
     code: str = Field(description="Stable name of the error.", examples=["invalid_argument"])
     field: str | None = Field(
-        None, description="The field that is wrong.", examples=["current"], exclude_if=_absent
+        None, description="The field that is wrong.", examples=["current"], exclude_if=absent
     )
     step: int | None = Field(
-        None, description="The step that the clock wants next.", exclude_if=_absent
+        None, description="The step that the clock wants next.", exclude_if=absent
     )
     retry_after_seconds: float | None = Field(
-        None, description="How long to wait before trying again.", exclude_if=_absent
+        None, description="How long to wait before trying again.", exclude_if=absent
     )
 
 
@@ -65,6 +70,17 @@ class ReplyBody(AnswerBody):
     confidence: float | None = Field(description="Probability of the label.")
     components: dict[str, ReplyBody] = Field(
         description="Replies of the parts of a composite head."
+    )
+    series: dict[str, list[float | None]] = Field(
+        default_factory=dict,
+        description="Of heads that give a value for each frame of their window; null for a frame "
+        "that the head was not shown.",
+        exclude_if=_empty,
+    )
+    log_probability: float | None = Field(
+        None,
+        description="Of the label, for heads that are paid by it; natural logarithm.",
+        exclude_if=absent,
     )
     text: str | None = Field(description="What the model wrote, when it was asked for.")
     readout: ReadoutWord = Field(description="How the answer was read.")
@@ -104,8 +120,8 @@ class RewardBody(AnswerBody):
     age: int | None = Field(
         description="Steps since the value was queried; null before the first query."
     )
-    reply: ReplyBody | None = Field(None, description="Of the query.", exclude_if=_absent)
-    error: ProblemBody | None = Field(None, description="Why the query failed.", exclude_if=_absent)
+    reply: ReplyBody | None = Field(None, description="Of the query.", exclude_if=absent)
+    error: ProblemBody | None = Field(None, description="Why the query failed.", exclude_if=absent)
 
 
 class SteppedBody(AnswerBody):
@@ -126,6 +142,15 @@ class ClosedBody(AnswerBody):
     was_open: bool = Field(description="False when it was closed before, or never open here.")
 
 
+class HeadWindowBody(AnswerBody):
+    """The window of frames that a head looks at."""
+
+    media: Literal["video", "images"] = Field(description="As one video, or as images.")
+    min_frames: int = Field(description="Least frames of each view.")
+    max_frames: int = Field(description="Most that are shown; longer windows are thinned evenly.")
+    views: int = Field(description="Cameras that look at the same moments.")
+
+
 class HeadBody(AnswerBody):
     """A head that is served."""
 
@@ -138,6 +163,7 @@ class HeadBody(AnswerBody):
     optional_frames: list[str] = Field(description="Roles that a query may bring.")
     neutral: float = Field(description="Its value before its first query in an episode.")
     adapter: str = Field(description="LoRA adapter that answers; empty for the base weights.")
+    window: HeadWindowBody | None = Field(description="Null for heads of single frames.")
 
 
 class ModelBody(AnswerBody):

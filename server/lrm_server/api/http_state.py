@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Header, Request
@@ -46,14 +47,13 @@ def _state(request: Request) -> HttpState:
 State = Annotated[HttpState, Depends(_state)]
 
 
-def _arrival(
+def _arrives(
     request: Request,
-    state: State,
     x_request_timeout_ms: Annotated[
         str | None,
         Header(description="Milliseconds that the caller waits; the server has a limit too."),
     ] = None,
-) -> Arrival:
+) -> Callable[[float], Arrival]:
     seconds: float | None = None
     if x_request_timeout_ms is not None:
         try:
@@ -66,7 +66,15 @@ def _arrival(
                 f"{x_request_timeout_ms!r} is no number of milliseconds.",
             )
     # By now the body has been read, which the caller's time counts as well.
-    return Arrival(state.calls.limits.seconds, seconds, at=request.scope.get(ARRIVED_KEY))
+    return partial(Arrival, caller_seconds=seconds, at=request.scope.get(ARRIVED_KEY))
+
+
+Arrives = Annotated[Callable[[float], Arrival], Depends(_arrives)]
+"""Makes the arrival of a request from the seconds that the server works on it at most."""
+
+
+def _arrival(state: State, arrives: Arrives) -> Arrival:
+    return arrives(state.calls.limits.seconds)
 
 
 Arrived = Annotated[Arrival, Depends(_arrival)]

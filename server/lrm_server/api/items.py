@@ -8,6 +8,7 @@ from lrm_client.clock import ClockConfig, Hold, Phase
 from lrm_server.episodes.opening import clock_config
 from lrm_server.errors import DomainError
 from lrm_server.frames import Frame
+from lrm_server.heads.window import Window
 
 FrameOrRefusal: TypeAlias = Frame | DomainError
 """A frame, or why its bytes were refused."""
@@ -54,3 +55,13 @@ def located(error: DomainError, place: str) -> DomainError:
     An error that is no field's fault stays so.
     """
     return error.within(place) if error.field else error
+
+
+def window_fields(window: Window) -> dict[str, Any]:
+    """What callers are told of a head's window."""
+    return {
+        "media": window.media,
+        "min_frames": window.min_frames,
+        "max_frames": window.max_frames,
+        "views": window.views,
+    }

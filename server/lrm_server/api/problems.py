@@ -61,6 +61,15 @@ TABLE: Final[Mapping[ErrorCode, Standing]] = {
     ErrorCode.COMPONENT_FAILED: Standing(
         Status.INTERNAL, 502, "A part of the composite head failed"
     ),
+    ErrorCode.TASK_NOT_DECOMPOSED: Standing(
+        Status.INTERNAL, 502, "No subtasks could be made of the task"
+    ),
+    ErrorCode.RUN_NOT_FOUND: Standing(Status.NOT_FOUND, 404, "No run of this id is open"),
+    # Waiting does not help, as it would after 429: only the run's state, which its caller
+    # may change, stands against the query.
+    ErrorCode.WARM_UP_OVER: Standing(
+        Status.FAILED_PRECONDITION, 409, "The run has asked all its queries"
+    ),
     ErrorCode.OVERLOADED: Standing(Status.RESOURCE_EXHAUSTED, 429, "The server is full"),
     ErrorCode.DEADLINE_EXCEEDED: Standing(Status.DEADLINE_EXCEEDED, 504, "No answer in time"),
     ErrorCode.UNAVAILABLE: Standing(Status.UNAVAILABLE, 503, "The server cannot answer now"),

@@ -12,7 +12,7 @@ from lrm_server.api import from_json, to_json
 from lrm_server.api.arrival import Arrival
 from lrm_server.api.http_errors import refusal_of
 from lrm_server.api.http_forms import read_query
-from lrm_server.api.http_models import HeadQueryBody, QueryBody, RequestBody
+from lrm_server.api.http_models import HeadQueryBody, PlannedBody, QueryBody, RequestBody
 from lrm_server.api.http_replies import ReplyBody, ScoresBody
 from lrm_server.api.http_state import Arrived, HttpState, State, while_wanted
 from lrm_server.errors import DomainError
@@ -45,6 +45,8 @@ _PAIR_EXAMPLE: Final = {
     **_EXAMPLE,
     "previous": {"data": "/9j/4AAQSkZJRgABAQ...", "encoding": "jpeg"},
 }
+_FRAMES: Final = ("current", "previous", "initial", "goal", "window", "other_window")
+_PLAN: Final = tuple(PlannedBody.model_fields)
 _FORM: Final = {
     "type": "object",
     "required": ["task"],
@@ -66,7 +68,8 @@ _FORM: Final = {
         **{
             name: schema
             for name, schema in QueryBody.model_json_schema()["properties"].items()
-            if name not in ("current", "previous", "initial", "goal", "window")
+            # Heads that plan are asked with /v1/score.
+            if name not in (*_FRAMES, *_PLAN)
         },
     },
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lrm_client.version import __version__
 from lrm_server.api import http_replies as bodies
 from lrm_server.api.calls import Limits, Outcome
-from lrm_server.api.items import located
+from lrm_server.api.items import located, window_fields
 from lrm_server.api.problems import problem_json
 from lrm_server.episodes.types import HeadAnswer, OpenedEpisode, StepAnswer
 from lrm_server.errors import DomainError
@@ -43,6 +43,8 @@ def reply(answer: Reply) -> bodies.ReplyBody:
         value=answer.value,
         confidence=answer.confidence,
         components={name: reply(part) for name, part in answer.components.items()},
+        series={name: list(values) for name, values in answer.series.items()},
+        log_probability=answer.log_probability,
         text=answer.text,
         readout=answer.readout.value,
         model=answer.model,
@@ -87,6 +89,7 @@ def models(catalogue: HeadCatalogue, limits: Limits, created: int) -> bodies.Mod
 
 
 def _head(head: ServedHead) -> bodies.HeadBody:
+    window = head.window
     return bodies.HeadBody(
         name=head.name,
         profile=head.profile.name,
@@ -97,6 +100,7 @@ def _head(head: ServedHead) -> bodies.HeadBody:
         optional_frames=[role.value for role in head.optional_frames],
         neutral=head.neutral,
         adapter=head.adapter or "",
+        window=None if window is None else bodies.HeadWindowBody(**window_fields(window)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,12 +10,14 @@ from lrm_client.version import __version__
 from lrm_client.wire import reward_pb2 as pb
 from lrm_client.wire_enums import number_of
 from lrm_server.api.calls import Limits, Outcome
-from lrm_server.api.items import located
+from lrm_server.api.items import located, window_fields
 from lrm_server.episodes.types import HeadAnswer, OpenedEpisode, StepAnswer
 from lrm_server.errors import DomainError
 from lrm_server.heads.catalogue import HeadCatalogue, ServedHead
 from lrm_server.heads.profile import Readout
 from lrm_server.heads.query import Reply, Timings
+from lrm_server.ops.budgets import Run
+from lrm_server.trajectories.types import Point, Summary
 
 _READOUTS: Final = {readout: pb.Readout.Value(f"READOUT_{readout.name}") for readout in Readout}
 
@@ -28,6 +31,11 @@ def problem(error: DomainError) -> pb.Problem:
         step=error.step,
         retry_after_seconds=error.retry_after_seconds,
     )
+
+
+def run(standing: Run) -> pb.Run:
+    """Where a run stands."""
+    return pb.Run(id=standing.id, queries=standing.queries, used=standing.used, over=standing.over)
 
 
 def score_response(outcomes: Sequence[Outcome[Reply]]) -> pb.ScoreResponse:
@@ -85,12 +93,28 @@ def put_reply(wire: pb.Reply, reply: Reply) -> None:
         wire.confidence = reply.confidence
     for part in reply.components.values():
         put_reply(wire.components.add(), part)
+    for name, values in reply.series.items():
+        # The wire has no place for nothing in a list of numbers.
+        shown = [math.nan if value is None else value for value in values]
+        wire.series.add(name=name, values=shown)
+    if reply.log_probability is not None:
+        wire.log_probability = reply.log_probability
     if reply.text is not None:
         wire.text = reply.text
     wire.readout = _READOUTS[reply.readout]
     wire.model = reply.model
     wire.profile = reply.profile
     _put_timings(wire.timings, reply.timings)
+
+
+def trajectory_response(item: Point | Summary) -> pb.ScoreTrajectoryResponse:
+    """A point of a trajectory, or its summary."""
+    response = pb.ScoreTrajectoryResponse()
+    if isinstance(item, Point):
+        _put_point(response.point, item)
+    else:
+        _put_summary(response.summary, item)
+    return response
 
 
 def models_response(catalogue: HeadCatalogue, limits: Limits) -> pb.ListModelsResponse:
@@ -110,6 +134,7 @@ def models_response(catalogue: HeadCatalogue, limits: Limits) -> pb.ListModelsRe
 
 
 def _head(head: ServedHead) -> pb.Head:
+    window = head.window
     return pb.Head(
         name=head.name,
         profile=head.profile.name,
@@ -120,6 +145,7 @@ def _head(head: ServedHead) -> pb.Head:
         optional_frames=[role.value for role in head.optional_frames],
         neutral=head.neutral,
         adapter=head.adapter or "",
+        window=None if window is None else pb.HeadWindow(**window_fields(window)),
     )
 
 
@@ -136,6 +162,39 @@ def _put_reward(wire: pb.HeadReward, answer: HeadAnswer, place: str) -> None:
         put_reply(wire.reply, answer.reply)
     if answer.error is not None:
         wire.error.CopyFrom(problem(located(answer.error, place)))
+
+
+def _put_point(wire: pb.TrajectoryPoint, point: Point) -> None:
+    wire.index = point.index
+    if point.time is not None:
+        wire.time = point.time
+    for head, outcome in point.outcomes.items():
+        result = wire.results.add(head=head)
+        if isinstance(outcome, DomainError):
+            result.error.CopyFrom(problem(outcome))
+        else:
+            put_reply(result.reply, outcome)
+
+
+def _put_summary(wire: pb.TrajectorySummary, summary: Summary) -> None:
+    wire.frames, wire.points = summary.frames, summary.points
+    if summary.fps is not None:
+        wire.fps = summary.fps
+    for head in summary.heads.values():
+        told = wire.heads.add(
+            head=head.head,
+            points=head.points,
+            failed=head.failed,
+            first=head.first,
+            last=head.last,
+            mean=head.mean,
+            minimum=head.minimum,
+            maximum=head.maximum,
+        )
+        for value in head.normalised or ():
+            told.normalised.add(value=value)
+        if head.normalise_error is not None:
+            told.normalise_error.CopyFrom(problem(head.normalise_error))
 
 
 def _put_timings(wire: pb.Timings, timings: Timings) -> None:

@@ -31,6 +31,10 @@ def show_models(served: ServedModels, console: Console) -> None:
 
 def _cells(head: HeadInfo) -> tuple[str, ...]:
     frames = [*head.required_frames, *(f"[{role}]" for role in head.optional_frames)]
+    if head.window is not None:
+        most = f"{head.window.min_frames} to {head.window.max_frames}"
+        views = f" of {head.window.views} views" if head.window.views > 1 else ""
+        frames.append(f"window ({head.window.media}, {most} frames{views})")
     labels = [f"{label} = {value:g}" for label, value in head.labels.items()]
     return (
         head.name,

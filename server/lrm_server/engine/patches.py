@@ -100,7 +100,7 @@ def prepare(pixels: Pixels, how: Preparation) -> Patches:
     height, width = pixels.shape[:2]
     rows, columns = how.target_size(height, width)
     if (rows, columns) != (height, width):
-        pixels = _resize(pixels, rows, columns)
+        pixels = resized(pixels, rows, columns)
     grid_h, grid_w = rows // how.patch, columns // how.patch
     # rows -> (block row, merge row, patch row), columns alike; a token's merge x merge
     # patches lie together, and within a patch the order is channel, time, row, column.
@@ -116,7 +116,7 @@ def prepare(pixels: Pixels, how: Preparation) -> Patches:
     )
 
 
-def _resize(pixels: Pixels, rows: int, columns: int) -> Pixels:
+def resized(pixels: Pixels, rows: int, columns: int) -> Pixels:
     """Bicubic with antialiasing on 8-bit values, as torchvision resizes a uint8 tensor."""
     image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).unsqueeze(0)
     resized = torch.nn.functional.interpolate(

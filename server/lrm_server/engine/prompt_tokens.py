@@ -9,18 +9,22 @@ and from the prefix alone.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cachetools import LRUCache
 
 from lrm_server.engine.label_trie import LabelTrie, Path, build_trie
-from lrm_server.engine.protocol import AnswerForm, FrameSlot, TurnPart
+from lrm_server.engine.protocol import AnswerForm, FrameSlot, Message, TurnPart, VideoSlot
 from lrm_server.errors import invalid
 
 IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105 - a token of text
-VISION = f"<|vision_start|>{IMAGE_TOKEN}<|vision_end|>"
+VIDEO_TOKEN = "<|video_pad|>"  # noqa: S105 - a token of text
+VISION_START = "<|vision_start|>"
+VISION_END = "<|vision_end|>"
+VISION = f"{VISION_START}{IMAGE_TOKEN}{VISION_END}"
+VIDEO = f"{VISION_START}{VIDEO_TOKEN}{VISION_END}"
 
 
 class Tokenizer(Protocol):
@@ -44,15 +48,15 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Tokens of a turn; each image is one token that stands for all of its own.
+    """Tokens of a turn; each image or video is one token that stands for all of its own.
 
     Attributes:
         tokens: the ids.
-        images: where in ``tokens`` the images stand, in order.
+        media: where in ``tokens`` the images and videos stand, in order.
     """
 
     tokens: tuple[int, ...]
-    images: tuple[int, ...]
+    media: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,10 @@ class PromptTokens:
                 "model", "the checkpoint's tokeniser gives no offsets: it needs a tokenizer.json."
             )
         self._tokenizer = tokenizer
-        self._image = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
-        self._reserved = tuple(sorted({*tokenizer.all_special_tokens, IMAGE_TOKEN}))
+        self._media = frozenset(
+            int(tokenizer.convert_tokens_to_ids(token)) for token in (IMAGE_TOKEN, VIDEO_TOKEN)
+        )
+        self._reserved = tuple(sorted({*tokenizer.all_special_tokens, IMAGE_TOKEN, VIDEO_TOKEN}))
         self._forced: LRUCache[Any, ForcedAnswer] = LRUCache(capacity)
         self._open: LRUCache[Any, Prompt] = LRUCache(capacity)
         self._lock = threading.Lock()
@@ -93,7 +99,8 @@ class PromptTokens:
         with self._lock:
             if (found := self._forced.get(key)) is not None:
                 return found
-        answer = self._read_at_slot(self._chat(parts) + form.prefix, form)
+        chat = self._chat(parts, closed=not form.in_user_turn)
+        answer = self._read_at_slot(chat + form.prefix, form)
         with self._lock:
             self._forced[key] = answer
         return answer
@@ -114,40 +121,73 @@ class PromptTokens:
         rest = form.prefix.partition(form.stop)[2]
         return self._read_at_slot(self._chat(parts) + written + form.stop + rest, form)
 
-    def _chat(self, parts: Sequence[TurnPart]) -> str:
+    def conversation(self, messages: Sequence[Message]) -> Prompt:
+        """The prompt at whose end the model writes the next turn.
+
+        Raises:
+            DomainError: INVALID_ARGUMENT of ``messages[i]`` when a text holds one of the
+                tokeniser's special tokens.
+        """
+        chat = self._templated(
+            [
+                (message.role, self._content(message.parts, f"messages[{at}]"))
+                for at, message in enumerate(messages)
+            ]
+        )
+        return self._prompt(self._encode(chat)[0])
+
+    def _chat(self, parts: Sequence[TurnPart], *, closed: bool = True) -> str:
+        """The conversation up to the assistant's turn; not closed, up to the user's last word."""
+        content = self._content(parts, "task")
+        chat = self._templated([("user", content)], answered=closed)
+        return chat if closed else _open_end(chat, content)
+
+    def _content(self, parts: Sequence[TurnPart], field: str) -> list[dict[str, str]]:
+        """A turn as chat templates take it; ``field`` is where its texts came from."""
         content: list[dict[str, str]] = []
-        frames = 0
         for part in parts:
             if isinstance(part, FrameSlot):
-                frames += 1
                 content.append({"type": "image"})
+                continue
+            if isinstance(part, VideoSlot):
+                content.append({"type": "video"})
                 continue
             for token in self._reserved:
                 if token in part:
                     raise invalid(
-                        "task",
-                        f"the task holds {token}, which is a control token of the model: "
+                        field,
+                        f"{field} holds {token}, which is a control token of the model: "
                         "leave it out.",
                     )
             content.append({"type": "text", "text": part})
+        return content
+
+    def _templated(
+        self, turns: Sequence[tuple[str, list[dict[str, str]]]], *, answered: bool = True
+    ) -> str:
+        """Turns as the checkpoint's template writes them, and the begin of the assistant's."""
         chat = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            [{"role": role, "content": content} for role, content in turns],
+            tokenize=False,
+            add_generation_prompt=answered,
         )
-        if not isinstance(chat, str) or chat.count(VISION) != frames:
-            raise invalid(
-                "model",
-                f"the checkpoint's chat template does not write an image as {VISION}: "
-                "lrm reads Qwen-VL templates.",
-            )
-        return chat
+        for kind, written in (("image", VISION), ("video", VIDEO)):
+            wanted = sum(each["type"] == kind for _, content in turns for each in content)
+            if not isinstance(chat, str) or chat.count(written) != wanted:
+                raise invalid(
+                    "model",
+                    f"the checkpoint's chat template does not write an {kind} as {written}: "
+                    "lrm reads Qwen-VL templates.",
+                )
+        return str(chat)
 
     def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return list(encoded["input_ids"]), list(encoded["offset_mapping"])
 
     def _prompt(self, tokens: Sequence[int]) -> Prompt:
-        images = tuple(at for at, token in enumerate(tokens) if token == self._image)
-        return Prompt(tuple(tokens), images)
+        media = tuple(at for at, token in enumerate(tokens) if token in self._media)
+        return Prompt(tuple(tokens), media)
 
     def _read_at_slot(self, base: str, form: AnswerForm) -> ForcedAnswer:
         sequences: list[list[int]] = []
@@ -162,9 +202,19 @@ class PromptTokens:
         return ForcedAnswer(self._prompt(sequences[0][:slot]), build_trie(paths))
 
 
-def _texts(parts: Sequence[TurnPart]) -> tuple[str | None, ...]:
-    """What identifies a turn's tokens: its texts, and where frames stand."""
-    return tuple(part if isinstance(part, str) else None for part in parts)
+def _open_end(chat: str, content: Sequence[Mapping[str, str]]) -> str:
+    """A conversation without what closes the user's turn."""
+    last = content[-1]["text"] if content and "text" in content[-1] else ""
+    end = chat.rfind(last) + len(last) if last else -1
+    # A frame can be last too: what the template writes after it is then unknown.
+    if end < 0:
+        raise invalid("profile", "a turn that stays open must end with words.")
+    return chat[:end]
+
+
+def _texts(parts: Sequence[TurnPart]) -> tuple[str | type, ...]:
+    """What identifies a turn's tokens: its texts, and where frames and videos stand."""
+    return tuple(part if isinstance(part, str) else type(part) for part in parts)
 
 
 def _common_length(sequences: Sequence[Sequence[int]]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from lrm_server.frames import Frame
 
@@ -26,7 +26,26 @@ class FrameSlot:
     name: str = ""
 
 
-TurnPart: TypeAlias = str | FrameSlot
+@dataclass(frozen=True, slots=True)
+class VideoSlot:
+    """A video's place in the user's turn.
+
+    Attributes:
+        frames: at least one, in the order of time, of one size.
+        times: of each frame, seconds since the video began.
+        names: of each frame, what an error about it names; () for no names.
+    """
+
+    frames: tuple[Frame, ...]
+    times: tuple[float, ...]
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.frames or len(self.frames) != len(self.times):
+            raise ValueError(f"{len(self.frames)} frames at {len(self.times)} times are no video")
+
+
+TurnPart: TypeAlias = str | FrameSlot | VideoSlot
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +59,7 @@ class AnswerForm:
         labels: what the model writes for each label; distinct.
         terminator: what closes a label.
         max_tokens: bound on what the model writes of its own.
+        in_user_turn: the answer goes on in the user's turn, which stays open.
     """
 
     prefix: str
@@ -47,6 +67,7 @@ class AnswerForm:
     terminator: str
     max_tokens: int
     stop: str = ""
+    in_user_turn: bool = False
 
     def __post_init__(self) -> None:
         if not self.stop:
@@ -113,6 +134,63 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation: texts and frames in order."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[TurnPart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Asks a model to write the next turn, whatever it is about.
+
+    Attributes:
+        messages: in order; the last one is the user's.
+        max_tokens: bound on what it writes; as many as the model takes when None.
+        temperature: of sampling; at 0 the most probable token is taken.
+        top_p: share of the probability that tokens are drawn from, in (0, 1].
+        stop: texts at which it stops; they are not part of what it wrote.
+        seed: of sampling; None for another one each time.
+        adapter: LoRA adapter that answers, or None for the base weights.
+        deadline: time.monotonic() seconds after which the answer is not wanted.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    adapter: str | None = None
+    deadline: float | None = None
+
+    @property
+    def parts(self) -> tuple[TurnPart, ...]:
+        """All texts and frames, in order."""
+        return tuple(part for message in self.messages for part in message.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The turn that a model wrote.
+
+    Attributes:
+        text: without special tokens, and without the stop that ended it.
+        finish_reason: ``length`` when ``max_tokens`` or the model's length cut it off.
+        prompt_tokens: that the conversation takes, those of its frames included.
+        completion_tokens: that were written.
+        timings: where the time went.
+    """
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+    completion_tokens: int
+    timings: EngineTimings
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
     """Whether the engine can answer, and what it is doing."""
 
@@ -150,6 +228,10 @@ class Engine(Protocol):
 
     async def generate(self, question: Question) -> Generation:
         """Lets the model write its whole answer."""
+        ...
+
+    async def converse(self, conversation: Conversation) -> Written:
+        """Lets the model write the next turn of a conversation."""
         ...
 
     async def status(self) -> EngineStatus:

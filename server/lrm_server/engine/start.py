@@ -18,9 +18,12 @@ from lrm_server.engine.admission import Admission
 from lrm_server.engine.checkpoint_files import fingerprint
 from lrm_server.engine.environment import has_compiler
 from lrm_server.engine.frame_inputs import FrameInputs
+from lrm_server.engine.media_inputs import MediaInputs
 from lrm_server.engine.patches import read_preparation
 from lrm_server.engine.prompt_tokens import PromptTokens, Tokenizer
 from lrm_server.engine.supervision import SupervisedLLM
+from lrm_server.engine.video_inputs import VideoInputs
+from lrm_server.engine.video_patches import read_video_preparation
 from lrm_server.engine.vllm_engine import VllmEngine
 from lrm_server.errors import invalid
 
@@ -47,7 +50,12 @@ VLLM_LORA_RANKS: Final[tuple[Literal[8, 16, 32, 64, 128, 256, 320, 512], ...]] =
 class EngineOptions:
     """What an engine is started with; ``config.Settings`` says what each means.
 
-    ``SETTINGS`` names the fields that are settings too.
+    ``SETTINGS`` names the fields that are settings too. The others follow from the heads
+    that are served.
+
+    Attributes:
+        max_images: most images in a question.
+        max_video_frames: most frames in a question's video; 0 for no videos.
     """
 
     SETTINGS: ClassVar[tuple[str, ...]] = (
@@ -74,6 +82,7 @@ class EngineOptions:
     frame_threads: int = 2
     enforce_eager: bool = False
     max_images: int = 16
+    max_video_frames: int = 0
 
 
 @asynccontextmanager
@@ -93,25 +102,32 @@ async def open_engine(
     """
     checked = [check_adapter(name, folder, checkpoint) for name, folder in adapters.items()]
     how = read_preparation(checkpoint)
+    how_videos = read_video_preparation(checkpoint) if options.max_video_frames else None
     requests = {
         adapter.name: LoRARequest(adapter.name, number, str(adapter.folder))
         for number, adapter in enumerate(checked, 1)
     }
-    llm = SupervisedLLM(_arguments(checkpoint, checked, options), tuple(requests.values()))
+    llm = SupervisedLLM(engine_arguments(checkpoint, checked, options), tuple(requests.values()))
     loaded = await llm.load()
     with ThreadPoolExecutor(options.frame_threads, "frames") as executor:
         async with llm.watched():
+            tokenizer = cast(Tokenizer, loaded.get_tokenizer())
+            frames = FrameInputs(how, executor, PATCH_CACHE_BYTES)
+            videos = (
+                None if how_videos is None else VideoInputs(how_videos, executor, PATCH_CACHE_BYTES)
+            )
+            preparations = how.digest + (how_videos.digest if how_videos else "")
             yield (
                 VllmEngine(
                     llm,
-                    PromptTokens(cast(Tokenizer, loaded.get_tokenizer())),
-                    FrameInputs(how, executor, PATCH_CACHE_BYTES),
+                    PromptTokens(tokenizer),
+                    MediaInputs(tokenizer, frames, videos),
                     Admission(options.max_queue),
                     requests,
                     fingerprint(
                         [checkpoint, *(adapter.folder for adapter in checked)],
                         str(loaded.model_config.dtype),
-                        how.digest,
+                        preparations,
                     ),
                     loaded.model_config.max_model_len,
                 ),
@@ -119,9 +135,14 @@ async def open_engine(
             )
 
 
-def _arguments(
+def engine_arguments(
     checkpoint: Path, adapters: list[Adapter], options: EngineOptions
 ) -> AsyncEngineArgs:
+    """How vLLM is started on a checkpoint with these adapters.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT of an option that this machine cannot have.
+    """
     on_cpu = current_platform.is_cpu()
     kv_gib = options.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else None)
     for name in ("tensor_parallel", "data_parallel"):
@@ -143,7 +164,15 @@ def _arguments(
         data_parallel_size=options.data_parallel,
         enforce_eager=options.enforce_eager or (on_cpu and not has_compiler()),
         enable_prefix_caching=True,
-        limit_mm_per_prompt={"image": options.max_images, "video": 0},
+        limit_mm_per_prompt={
+            "image": options.max_images,
+            # vLLM tries out the largest video when it starts.
+            "video": (
+                {"count": 1, "num_frames": options.max_video_frames}
+                if options.max_video_frames
+                else 0
+            ),
+        },
         # Frames come prepared and are kept by FrameInputs.
         mm_processor_cache_gb=0,
         enable_lora=bool(adapters),

@@ -12,24 +12,25 @@ from functools import lru_cache
 
 from vllm import SamplingParams
 from vllm.exceptions import VLLMClientError, VLLMServerError
-from vllm.inputs import mm_input, tokens_input
 from vllm.lora.request import LoRARequest
-from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from lrm_server.engine.admission import Admission
-from lrm_server.engine.frame_inputs import IMAGE, FrameInput, FrameInputs
 from lrm_server.engine.label_trie import Node
+from lrm_server.engine.media_inputs import MediaInput, MediaInputs, as_request
 from lrm_server.engine.prompt_tokens import ForcedAnswer, Prompt, PromptTokens
 from lrm_server.engine.protocol import (
+    Conversation,
     EngineStatus,
     EngineTimings,
     FrameSlot,
     Generation,
     LabelReading,
     Question,
+    VideoSlot,
+    Written,
 )
 from lrm_server.engine.supervision import SupervisedLLM, unavailable
 from lrm_server.errors import DomainError, ErrorCode, invalid
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 class _Asked:
     """A question on its way, and where its time went so far."""
 
-    frames: list[FrameInput]
+    media: list[MediaInput]
     lora: LoRARequest | None
     decode_ms: float
     started: float
@@ -65,7 +66,7 @@ class VllmEngine:
         self,
         llm: SupervisedLLM,
         prompts: PromptTokens,
-        frames: FrameInputs,
+        media: MediaInputs,
         admission: Admission,
         adapters: Mapping[str, LoRARequest],
         fingerprint: str,
@@ -73,7 +74,7 @@ class VllmEngine:
     ) -> None:
         self._llm = llm
         self._prompts = prompts
-        self._frames = frames
+        self._media = media
         self._admission = admission
         self._adapters = adapters
         self._fingerprint = fingerprint
@@ -136,25 +137,34 @@ class VllmEngine:
                 written.text, written.finish_reason == "stop", asked.timings([output])
             )
 
-    async def _ask(self, question: Question) -> _Asked:
+    async def converse(self, conversation: Conversation) -> Written:
+        """Lets the model write the next turn of a conversation."""
+        async with self._admission.enter(conversation.deadline):
+            prompt = self._prompts.conversation(conversation.messages)
+            asked = await self._ask(conversation)
+            output = await self._run(prompt, (), asked, sampling(conversation))
+            written = output.outputs[0]
+            return Written(
+                text=written.text,
+                finish_reason="length" if written.finish_reason == "length" else "stop",
+                prompt_tokens=len(output.prompt_token_ids or ()),
+                completion_tokens=len(written.token_ids),
+                timings=asked.timings([output]),
+            )
+
+    async def _ask(self, question: Question | Conversation) -> _Asked:
         lora = None
         if question.adapter is not None:
             lora = self._adapters.get(question.adapter)
             if lora is None:
                 raise invalid("head", f"adapter {question.adapter!r} is not loaded.")
         began = time.monotonic()
-        slots = [part for part in question.parts if isinstance(part, FrameSlot)]
-        frames = await asyncio.gather(*(self._prepare(slot) for slot in slots))
+        slots = [part for part in question.parts if isinstance(part, FrameSlot | VideoSlot)]
+        media = await asyncio.gather(*map(self._media.get, slots))
         # Frames may have waited for threads: nothing that is too late goes further.
         Admission.check_deadline(question.deadline)
         now = time.monotonic()
-        return _Asked(frames, lora, 1000 * (now - began), now)
-
-    async def _prepare(self, slot: FrameSlot) -> FrameInput:
-        try:
-            return await self._frames.get(slot.frame)
-        except DomainError as error:
-            raise (error.within(slot.name) if slot.name else error) from error
+        return _Asked(media, lora, 1000 * (now - began), now)
 
     async def _read(self, forced: ForcedAnswer, asked: _Asked, text: str) -> LabelReading:
         outputs = await asyncio.gather(
@@ -183,25 +193,15 @@ class VllmEngine:
         self, prompt: Prompt, more: Sequence[int], asked: _Asked, params: SamplingParams
     ) -> RequestOutput:
         """Sends one request and waits for its end; cancelling aborts it in the engine."""
-        tokens, places = expand(prompt, asked.frames)
-        tokens += more
+        placed = self._media.place(prompt, asked.media)
+        tokens = [*placed.tokens, *more]
         if len(tokens) >= self._max_model_len:
             raise invalid(
                 "",
                 f"the question takes {len(tokens)} tokens and the limit is {self._max_model_len}: "
                 "send smaller frames or a shorter task, or raise max_model_len.",
             )
-        frames = asked.frames
-        request = (
-            mm_input(
-                prompt_token_ids=tokens,
-                mm_kwargs=MultiModalKwargsItems({IMAGE: [frame.item for frame in frames]}),
-                mm_hashes={IMAGE: [frame.key for frame in frames]},
-                mm_placeholders={IMAGE: places},
-            )
-            if frames
-            else tokens_input(tokens)
-        )
+        request = as_request(tokens, placed.places, asked.media)
         llm = self._llm.current()
         final: RequestOutput | None = None
         try:
@@ -241,17 +241,17 @@ def reading(node: Node) -> SamplingParams:
     )
 
 
-def expand(
-    prompt: Prompt, frames: Sequence[FrameInput]
-) -> tuple[list[int], list[PlaceholderRange]]:
-    """The prompt with every image's token repeated as often as the image needs."""
-    tokens: list[int] = []
-    places: list[PlaceholderRange] = []
-    start = 0
-    for at, frame in zip(prompt.images, frames, strict=True):
-        tokens += prompt.tokens[start:at]
-        places.append(PlaceholderRange(offset=len(tokens), length=frame.tokens))
-        tokens += prompt.tokens[at : at + 1] * frame.tokens
-        start = at + 1
-    tokens += prompt.tokens[start:]
-    return tokens, places
+def sampling(conversation: Conversation) -> SamplingParams:
+    """How the next turn of a conversation is drawn.
+
+    Nothing here asks for log-probabilities: in one step of the engine those of a label's
+    tokens, which heads read, and the most probable ones of another request exclude each other.
+    """
+    return SamplingParams(
+        max_tokens=conversation.max_tokens,
+        temperature=conversation.temperature,
+        top_p=conversation.top_p,
+        stop=list(conversation.stop),
+        seed=conversation.seed,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )

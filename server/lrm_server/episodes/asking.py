@@ -62,7 +62,8 @@ def in_step(error: DomainError, field: str = "") -> DomainError:
         field: what stands in for a field that is empty.
     """
     roles = {role.value for role in Role}
-    named = "frame" if error.field in roles else error.field or field
+    of_frame = error.field in roles or error.field.startswith("window")
+    named = "frame" if of_frame else error.field or field
     if named == error.field:
         return error
     return DomainError(

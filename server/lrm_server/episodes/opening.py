@@ -14,6 +14,7 @@ from lrm_server.episodes.types import EpisodeSpec, OpenedEpisode
 from lrm_server.errors import DomainError, invalid
 from lrm_server.frames import Encoding, Frame
 from lrm_server.heads.catalogue import HeadCatalogue
+from lrm_server.heads.query import placeholder_window
 from lrm_server.heads.scorer import Scorer
 
 MAX_ID_LENGTH: Final = 200
@@ -114,8 +115,18 @@ def _check_head(spec: EpisodeSpec, place: int, scorer: Scorer) -> None:
             f"head {head.name} needs the frame {missing[0]}, which an episode does not have: "
             "ask it with Score.",
         )
+    if head.window is not None and head.window.views > 1:
+        raise invalid(
+            field,
+            f"head {head.name} looks at {head.window.views} views, and a step of an episode has "
+            "one frame: ask it with Score.",
+        )
     frames = dict.fromkeys(head.required_frames, _placeholder())
-    scorer.check(query_of(spec, head.name, frames))
+    window = placeholder_window(head.window, _placeholder())
+    if head.window is not None:
+        # The shortest window of an episode is the initial frame and that of the first query.
+        window = (*window, *window)[: max(2, len(window))]
+    scorer.check(query_of(spec, head.name, frames, window=window))
 
 
 @cache

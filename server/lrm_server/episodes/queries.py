@@ -9,7 +9,7 @@ from lrm_server.episodes.types import EpisodeSpec
 from lrm_server.frames import Frame
 from lrm_server.heads.catalogue import ServedHead
 from lrm_server.heads.profile import Role
-from lrm_server.heads.query import Query
+from lrm_server.heads.query import Query, WindowFrame
 
 EPISODE_ROLES: Final = frozenset({Role.INITIAL, Role.PREVIOUS, Role.CURRENT})
 """The frames that an episode can give to a query."""
@@ -25,15 +25,23 @@ def query_of(
     head: str,
     frames: Mapping[Role, Frame],
     deadline: float | None = None,
+    window: tuple[WindowFrame, ...] = (),
 ) -> Query:
-    """The query of one head; swap and margin say nothing to one that compares no pair."""
+    """The query of one head; what says nothing to it is passed all the same.
+
+    Swap and margin are for heads that compare a pair, scene and subtasks for those that plan.
+    """
     return Query(
         head=head,
         task=spec.task,
         frames=frames,
+        window=window,
+        fps=spec.fps,
         readout=spec.readout,
         use=spec.use,
         swap=spec.swap,
         margin=spec.margin,
+        scene=spec.scene,
+        subtasks=spec.subtasks,
         deadline=deadline,
     )

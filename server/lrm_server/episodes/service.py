@@ -24,17 +24,19 @@ from lrm_server.episodes.state import (
     due,
     frame_bytes_if_answered,
     frames_for,
-    frames_kept,
+    frames_looked_at,
     needed_frame,
     open_episode,
     recall,
     settle,
+    with_frames,
 )
 from lrm_server.episodes.store import EpisodeStore
 from lrm_server.episodes.types import EpisodeSpec, EpisodeStep, OpenedEpisode, StepAnswer
+from lrm_server.episodes.windows import window_for
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.frames import Frame
-from lrm_server.heads.query import Query
+from lrm_server.heads.query import Query, Reply
 from lrm_server.heads.scorer import Scorer
 
 logger = structlog.get_logger(__name__)
@@ -209,9 +211,8 @@ class EpisodeService:
         began = time.perf_counter()
         frame = needed_frame(step)
         served = self._scorer.catalogue
-        looked_at = {frame}
-        for name in due_heads:
-            looked_at.update(frames_for(episode, served[name], frame).values())
+        asked = [served[name] for name in due_heads]
+        looked_at = {frame}.union(*(frames_looked_at(episode, each, step, frame) for each in asked))
         async with self._decoded.hold(looked_at, step.deadline):
             let_in = time.perf_counter()
             await self._decode(frame, step.deadline)
@@ -224,10 +225,11 @@ class EpisodeService:
                 outcomes = await ask(self._scorer, queries)
                 timings = timings_of(outcomes.values(), decode_ms, _milliseconds_since(began))
                 after, answer = settle(episode, step, outcomes, timings)
-                kept = frames_kept(episode, after.clock, heads, step, frame)
-                for each in kept.values():
+                given = [name for name, each in outcomes.items() if isinstance(each, Reply)]
+                after = with_frames(after, heads, step, frame, given)
+                for each in after.frames.values():
                     each.detach()
-                await self._commit(episode, after._replace(frames=kept), answer)
+                await self._commit(episode, after, answer)
             except BaseException:
                 await self._store.reserve(episode, episode.frame_bytes)
                 raise
@@ -263,7 +265,8 @@ class EpisodeService:
         queries = []
         for name in due_heads:
             frames = frames_for(episode, catalogue[name], frame)
-            query = query_of(episode.spec, name, frames, step.deadline)
+            window = window_for(episode.windows, catalogue[name], episode.frames, step.step, frame)
+            query = query_of(episode.spec, name, frames, step.deadline, window)
             try:
                 self._scorer.check(query)
             except DomainError as error:

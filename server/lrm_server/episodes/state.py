@@ -6,7 +6,7 @@ changes: a step makes a new one, and a caller that drops it has taken no step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -26,6 +26,7 @@ from lrm_server.episodes.asking import Outcome, in_step
 from lrm_server.episodes.opening import MAX_ID_LENGTH, MAX_STEP, neutral_values
 from lrm_server.episodes.queries import looks_at
 from lrm_server.episodes.types import EpisodeSpec, EpisodeStep, HeadAnswer, StepAnswer
+from lrm_server.episodes.windows import NO_WINDOWS, Windows, window_for, windows_after
 from lrm_server.errors import DomainError, ErrorCode, invalid
 from lrm_server.frames import Frame
 from lrm_server.heads.catalogue import HeadCatalogue, ServedHead
@@ -57,16 +58,19 @@ class Episode(NamedTuple):
     Attributes:
         spec: what was fixed when it opened; the id is not empty.
         clock: its place on the clock.
-        frames: by step, those that a later query compares with: the initial frame where a
-            head looks at it, and of each head that compares, the frame of its last
-            successful query. Encoded bytes; none after the final step.
+        frames: by step, those that a later query looks at: the initial frame where a
+            head looks at it, of each head that compares, the frame of its last
+            successful query, and the windows of video heads. Encoded bytes; none after
+            the final step.
         answered: the last steps that were answered, oldest first.
+        windows: which of the frames are the windows of video heads.
     """
 
     spec: EpisodeSpec
     clock: ClockState
     frames: Mapping[int, Frame] = _NO_FRAMES
     answered: tuple[Answered, ...] = ()
+    windows: Windows = NO_WINDOWS
 
     @property
     def frame_bytes(self) -> int:
@@ -160,7 +164,9 @@ def needed_frame(step: EpisodeStep) -> Frame:
 
 def frames_for(episode: Episode, head: ServedHead, current: Frame) -> dict[Role, Frame]:
     """What a head's query looks at: of its roles, those that the episode has."""
-    at_hand = {Role.CURRENT: current}
+    at_hand: dict[Role, Frame] = {}
+    if looks_at(head, Role.CURRENT) or head.window is None:
+        at_hand[Role.CURRENT] = current
     if looks_at(head, Role.INITIAL):
         at_hand[Role.INITIAL] = episode.frames[0]
     if looks_at(head, Role.PREVIOUS):
@@ -168,32 +174,42 @@ def frames_for(episode: Episode, head: ServedHead, current: Frame) -> dict[Role,
     return {role: at_hand[role] for role in Role if role in at_hand}
 
 
-def frames_kept(
+def frames_looked_at(
+    episode: Episode, head: ServedHead, step: EpisodeStep, current: Frame
+) -> set[Frame]:
+    """All frames of a head's query at a step."""
+    window = window_for(episode.windows, head, episode.frames, step.step, current)
+    return {*frames_for(episode, head, current).values(), *(each.frame for each in window)}
+
+
+def with_frames(
     episode: Episode,
-    clock: ClockState,
     heads: Iterable[ServedHead],
     step: EpisodeStep,
     current: Frame,
-) -> Mapping[int, Frame]:
-    """The frames that an episode keeps when a step with a frame has moved its clock.
+    answered: Collection[str],
+) -> Episode:
+    """An episode with the frames that it keeps after a step with a frame.
 
     Args:
-        episode: before the step.
-        clock: after the step.
+        episode: its clock after the step, its frames still those before.
         heads: all heads of the episode.
         step: which was taken.
         current: its frame.
+        answered: heads whose query at this step succeeded.
     """
-    if clock.ended:
-        return _NO_FRAMES
-    wanted: set[int] = set()
+    heads = tuple(heads)
+    windows = windows_after(episode.windows, heads, step.step, answered)
+    if episode.clock.ended:
+        return episode._replace(frames=_NO_FRAMES, windows=NO_WINDOWS)
+    wanted: set[int] = set().union(*windows.values())
     for head in heads:
         if looks_at(head, Role.INITIAL):
             wanted.add(0)
         if looks_at(head, Role.PREVIOUS):
-            wanted.add(previous_step(clock, head.name))
+            wanted.add(previous_step(episode.clock, head.name))
     at_hand = {**episode.frames, step.step: current}
-    return {at: at_hand[at] for at in sorted(wanted)}
+    return episode._replace(frames={at: at_hand[at] for at in sorted(wanted)}, windows=windows)
 
 
 def frame_bytes_if_answered(
@@ -206,8 +222,7 @@ def frame_bytes_if_answered(
     """Bytes of the frames that an episode keeps if every query of a step succeeds."""
     values = dict.fromkeys(due_heads, 0.0)
     clock, _ = advance(episode.spec.clock, episode.clock, step.step, values, final=step.final)
-    kept = frames_kept(episode, clock, heads, step, current)
-    return sum(frame.nbytes for frame in kept.values())
+    return with_frames(episode._replace(clock=clock), heads, step, current, values).frame_bytes
 
 
 def settle(
@@ -241,7 +256,7 @@ def settle(
     digest = step.frame.digest if looked and isinstance(step.frame, Frame) else None
     entry = Answered(step.request_id, step.final, step.force, digest, answer)
     answered = (*episode.answered[1 - REMEMBERED_STEPS :], entry)
-    return Episode(spec, clock, episode.frames, answered), answer
+    return episode._replace(clock=clock, answered=answered), answer
 
 
 def _head_answer(reward: HeadReward, outcome: Outcome | None) -> HeadAnswer:

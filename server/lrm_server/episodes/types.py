@@ -10,6 +10,7 @@ from lrm_server.errors import DomainError
 from lrm_server.frames import Frame
 from lrm_server.heads.profile import Readout, Use
 from lrm_server.heads.query import Reply, Timings
+from lrm_server.heads.subtasks import Subtask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,9 @@ class EpisodeSpec:
         readout: how to read; the checkpoint's default when None.
         swap: ask pairs in both orders.
         margin: for pairs; the profile's when None.
+        fps: steps per second, which heads that see a video are told.
+        scene: what stands around the robot, in words, for heads that plan.
+        subtasks: of the task, for heads that ask about them; made by a model when empty.
     """
 
     id: str = ""
@@ -35,6 +39,9 @@ class EpisodeSpec:
     readout: Readout | None = None
     swap: bool = False
     margin: float | None = None
+    fps: float | None = None
+    scene: str = ""
+    subtasks: tuple[Subtask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lrm_server.errors import DomainError, ErrorCode
-from lrm_server.heads.profile import CompositeProfile, LabelProfile, Use
+from lrm_server.heads.profile import CompositeProfile, LabelProfile, SequenceProfile, Use
 from lrm_server.heads.query import Reply
 
 UNDECIDED = "undecided"
@@ -19,12 +19,15 @@ class Distribution:
     """Probabilities over a head's labels, and how much of the model they are.
 
     Attributes:
-        probabilities: label -> probability, summing to 1.
+        probabilities: label -> probability, summing to 1; for a profile that normalises
+            over the vocabulary, the model's own.
         label_mass: sum of the labels' own probabilities before normalising.
+        log_probability: of the only label, for such a profile.
     """
 
     probabilities: Mapping[str, float]
     label_mass: float
+    log_probability: float | None = None
 
 
 def normalise(profile: LabelProfile, logprobs: Sequence[float]) -> Distribution:
@@ -50,9 +53,11 @@ def normalise(profile: LabelProfile, logprobs: Sequence[float]) -> Distribution:
             "readout that the checkpoint was trained for (reason_then_read for adapters that "
             "reason first), or another checkpoint.",
         )
+    names = [label.label for label in profile.labels]
+    if profile.normalise == "vocabulary":
+        return Distribution({names[0]: min(mass, 1.0)}, min(mass, 1.0), min(top, 0.0))
     weights = [math.exp(lp - top) for lp in logprobs]
     total = sum(weights)
-    names = [label.label for label in profile.labels]
     return Distribution(
         {name: weight / total for name, weight in zip(names, weights, strict=True)},
         min(mass, 1.0),
@@ -100,6 +105,9 @@ def decide(
     probabilities = distribution.probabilities
     values = profile.values
     label = max(probabilities, key=probabilities.__getitem__)
+    if profile.paid_by_log_probability is not None and distribution.log_probability is not None:
+        value = profile.paid_by_log_probability.value(distribution.log_probability)
+        return Verdict(label, value, value, probabilities[label])
     expected = sum(probabilities[name] * values[name] for name in values)
     confidence = probabilities[label]
     if profile.pair is not None and margin > 0 and abs(confidence - 0.5) < margin:
@@ -109,30 +117,75 @@ def decide(
 
 
 def parse_answer(profile: LabelProfile, text: str) -> str:
-    """The label in a written answer: the last JSON object must hold it, and exactly it.
+    """The label in a written answer.
+
+    The last JSON object must hold it, and exactly it; of a profile whose answer is a
+    line, what follows the last ``answer_prefix``, up to the line's end, must be it.
 
     Raises:
         DomainError: ANSWER_UNPARSABLE; numbers in prose are never guessed at.
     """
-    start = text.rfind("{")
-    written: object = None
-    if start >= 0:
-        try:
-            # Numbers keep their spelling: 0.70 is not the label 0.7.
-            found, _ = json.JSONDecoder(parse_float=str, parse_int=str).raw_decode(text[start:])
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict) and set(found) == {profile.answer_key}:
-            written = found[profile.answer_key]
+    written = _in_json(profile.answer_key, text) if profile.answer_key else _in_line(profile, text)
     for label in profile.labels:
-        if isinstance(written, str) and written == label.written:
+        if isinstance(written, str) and written == label.written.strip():
             return label.label
+    form = f'JSON object {{"{profile.answer_key}": ...}}' if profile.answer_key else "line"
     wanted = ", ".join(label.written for label in profile.labels)
     raise DomainError(
         ErrorCode.ANSWER_UNPARSABLE,
-        f'head {profile.head}: the model wrote no JSON object {{"{profile.answer_key}": ...}} with '
-        f"one of: {wanted}. It ended with {text[-80:]!r}.",
+        f"head {profile.head}: the model wrote no {form} with one of: {wanted}. It ended with "
+        f"{text[-80:]!r}.",
     )
+
+
+def parse_percentages(profile: SequenceProfile, text: str, count: int) -> tuple[int, ...]:
+    """The percentages in a written answer, in the order in which the frames were shown.
+
+    Args:
+        profile: whose answer it is.
+        text: what the model wrote.
+        count: how many frames were shown.
+
+    Raises:
+        DomainError: ANSWER_UNPARSABLE when they are not ``count`` whole numbers of 0 to 100.
+    """
+    written = _in_json(profile.answer_key, text)
+    # Numbers keep their spelling: 40.0 is no whole number, and 040 none at all.
+    if isinstance(written, list) and len(written) == count:
+        numbers = [int(each) for each in written if isinstance(each, str) and each.isdecimal()]
+        if len(numbers) == count and all(number <= 100 for number in numbers):
+            return tuple(numbers)
+    raise DomainError(
+        ErrorCode.ANSWER_UNPARSABLE,
+        f'head {profile.head}: the model wrote no JSON object {{"{profile.answer_key}": [...]}} '
+        f"with {count} whole numbers of 0 to 100, one for each frame. It ended with "
+        f"{text[-80:]!r}.",
+    )
+
+
+def _in_json(key: str, text: str) -> object:
+    """What the last JSON object holds under its only key; None when there is none."""
+    start = text.rfind("{")
+    if start < 0:
+        return None
+    try:
+        # Numbers keep their spelling: 0.70 is not the label 0.7.
+        found, _ = json.JSONDecoder(parse_float=str, parse_int=str).raw_decode(text[start:])
+    except (ValueError, RecursionError):
+        return None
+    return found[key] if isinstance(found, dict) and set(found) == {key} else None
+
+
+def _in_line(profile: LabelProfile, text: str) -> str | None:
+    prefix = profile.answer_prefix.strip()
+    at = text.rfind(prefix) if prefix else 0
+    if at < 0:
+        return None
+    line, _, after = text[at + len(prefix) :].strip().partition("\n")
+    # An answer that is nothing but its label has nothing after it either.
+    if not prefix and after.strip():
+        return None
+    return line.strip().removesuffix(profile.terminator.strip())
 
 
 def combine(

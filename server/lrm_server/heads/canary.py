@@ -10,9 +10,10 @@ import numpy as np
 
 from lrm_server.errors import DomainError, ErrorCode, invalid
 from lrm_server.frames import Encoding, Frame, FrameLimits, open_frame
+from lrm_server.heads.frame_profile import FrameProfile
 from lrm_server.heads.manifest import Canary, CanaryQuery
-from lrm_server.heads.profile import LabelProfile, Role
-from lrm_server.heads.query import Query
+from lrm_server.heads.profile import AskingProfile, Role
+from lrm_server.heads.query import Query, placeholder_window
 from lrm_server.heads.scorer import Scorer
 
 logger = logging.getLogger(__name__)
@@ -30,14 +31,19 @@ async def warm_up(scorer: Scorer) -> None:
     grey = np.full((_WARM_UP_SIDE, _WARM_UP_SIDE, 3), 128, dtype=np.uint8).tobytes()
     frame = open_frame(grey, Encoding.RAW, FrameLimits(), height=_WARM_UP_SIDE, width=_WARM_UP_SIDE)
     for head in scorer.catalogue.values():
-        if not isinstance(head.profile, LabelProfile):
+        if not isinstance(head.profile, AskingProfile):
             continue
+        window = placeholder_window(head.window, frame)
+        compares = isinstance(head.profile, FrameProfile) and head.profile.needs_other
         try:
             await scorer.score(
                 Query(
                     head=head.name,
                     task="Warm up.",
                     frames=dict.fromkeys(head.required_frames, frame),
+                    window=window,
+                    other_window=window if compares else (),
+                    fps=1.0,
                 )
             )
         except DomainError as error:
@@ -55,7 +61,8 @@ async def check_canary(scorer: Scorer, canary: Canary, folder: Path) -> None:
 
     Args:
         scorer: who answers.
-        canary: queries and the probabilities that the checkpoint gave.
+        canary: queries and the probabilities that the checkpoint gave; those of heads that
+            are not served are left out.
         folder: to which the frames' files are relative.
 
     Raises:
@@ -63,6 +70,8 @@ async def check_canary(scorer: Scorer, canary: Canary, folder: Path) -> None:
             tolerance: another model answers than the one that the manifest means.
     """
     for known in canary.queries:
+        if known.head not in scorer.catalogue:
+            continue
         reply = await scorer.score(_query(known, folder))
         off, label = _largest_difference(reply.probabilities, known.probabilities)
         if off > canary.tolerance:

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lrm_server.errors import DomainError, ErrorCode
-from lrm_server.heads.profile import CompositeProfile, Profile, Readout, Role
+from lrm_server.heads.library import Profile
+from lrm_server.heads.profile import AskingProfile, CompositeProfile, Readout, Role
+from lrm_server.heads.subtask_profile import SubtaskProfile
+from lrm_server.heads.window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +38,17 @@ class ServedHead:
     labels: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def window(self) -> Window | None:
+        """How it looks at a window of frames; None for a head of single frames."""
+        return self.profile.window if isinstance(self.profile, AskingProfile) else None
+
+    @property
     def parts(self) -> tuple[str, ...]:
-        """The heads that a composite head is made of; empty for others."""
+        """The heads that a head asks beside, or instead of, itself; empty for most."""
         if isinstance(self.profile, CompositeProfile):
             return tuple(part.head for part in self.profile.components)
+        if isinstance(self.profile, SubtaskProfile):
+            return (self.profile.current,)
         return ()
 
 

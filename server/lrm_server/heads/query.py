@@ -7,14 +7,35 @@ from dataclasses import dataclass, field
 
 from lrm_server.frames import Frame
 from lrm_server.heads.profile import Readout, Role, Use
+from lrm_server.heads.subtasks import Subtask
+from lrm_server.heads.window import Window
 
 
 @dataclass(frozen=True, slots=True)
 class WindowFrame:
-    """One frame of a video window, with the name of its camera."""
+    """One frame of a video window.
+
+    Attributes:
+        frame: what is seen.
+        view: name of the camera, where there are several.
+        index: its number on the video's axis of time, at the query's frames per
+            second; its place in the window when None.
+    """
 
     frame: Frame
     view: str = ""
+    index: int | None = None
+
+
+def placeholder_window(window: Window | None, frame: Frame) -> tuple[WindowFrame, ...]:
+    """The shortest window that a head looks at, of one frame; () for a head of single frames."""
+    if window is None:
+        return ()
+    return tuple(
+        WindowFrame(frame, str(view))
+        for view in range(window.views)
+        for _ in range(window.min_frames)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +46,19 @@ class Query:
         head: which head is asked.
         task: the task in words; not empty.
         frames: frames by role.
-        window: frames of a video head, oldest first.
-        fps: frames per second of the window.
+        window: frames of a video head, oldest first; of several views, each view's
+            frames in that order.
+        other_window: a second window, for heads that compare two.
+        fps: frames per second of the window's axis of time.
         readout: how to read; the checkpoint's default when None.
         use: which number becomes the value; the label's value when None.
         swap: ask a pair in both orders and average the log-odds.
         margin: for pairs, |p - 0.5| below it is undecided; the profile's when None.
         return_text: also return what the model wrote.
+        scene: what stands around the robot, in words, for heads that plan; others are
+            not told.
+        subtasks: of the task, in order, for heads that ask about them; made by a model
+            when empty.
         deadline: time.monotonic() seconds after which nobody waits for the
             answer; None for no deadline.
     """
@@ -40,12 +67,15 @@ class Query:
     task: str
     frames: Mapping[Role, Frame] = field(default_factory=dict)
     window: tuple[WindowFrame, ...] = ()
+    other_window: tuple[WindowFrame, ...] = ()
     fps: float | None = None
     readout: Readout | None = None
     use: Use | None = None
     swap: bool = False
     margin: float | None = None
     return_text: bool = False
+    scene: str = ""
+    subtasks: tuple[Subtask, ...] = ()
     deadline: float | None = None
 
 
@@ -73,6 +103,9 @@ class Reply:
         value: the reward that the head gives.
         confidence: probability of ``label``.
         components: replies of the parts of a composite head.
+        series: name -> a value for each frame of the window, as it was sent; None for
+            frames that the head was not shown. Empty for heads that give one value.
+        log_probability: of the label, for heads that are paid by it; <= 0.
         text: what the model wrote.
         readout: how it was read.
         model: fingerprint of the checkpoint.
@@ -88,6 +121,8 @@ class Reply:
     value: float
     confidence: float | None = None
     components: Mapping[str, Reply] = field(default_factory=dict)
+    series: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    log_probability: float | None = None
     text: str | None = None
     readout: Readout
     model: str = ""

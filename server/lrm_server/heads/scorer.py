@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from lrm_server.engine.protocol import EngineStatus
+from lrm_server.engine.protocol import Conversation, EngineStatus, Written
 from lrm_server.heads.catalogue import HeadCatalogue
+from lrm_server.heads.decomposer import Decomposition
 from lrm_server.heads.query import Query, Reply
 
 
@@ -32,6 +33,31 @@ class Scorer(Protocol):
         Raises:
             DomainError: the query failed; its field is relative to the query
                 (``task``, ``previous``).
+        """
+        ...
+
+    async def converse(self, conversation: Conversation) -> Written:
+        """The next turn of a conversation, which is no head's; cancelling aborts the work.
+
+        Raises:
+            DomainError: the engine cannot answer, or a message is wrong.
+        """
+        ...
+
+    async def decompose(
+        self, head: str, task: str, scene: str = "", deadline: float | None = None
+    ) -> Decomposition:
+        """The subtasks of a task that a head would ask about; no frame is looked at.
+
+        Args:
+            head: one that measures progress over subtasks.
+            task: in words.
+            scene: what stands around the robot, in words; "" where it is not described.
+            deadline: time.monotonic() seconds after which the caller waits no more.
+
+        Raises:
+            DomainError: UNKNOWN_HEAD, INVALID_ARGUMENT, TASK_NOT_DECOMPOSED, or what the
+                engine raises.
         """
         ...
 

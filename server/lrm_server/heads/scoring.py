@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import assert_never
 
-from lrm_server.engine.protocol import (
-    AnswerForm,
-    Engine,
-    EngineStatus,
-    EngineTimings,
-    FrameSlot,
-    Question,
-)
+from lrm_server.engine.embedder import Embedder
+from lrm_server.engine.frame_reader import FrameReader
+from lrm_server.engine.protocol import Conversation, Engine, EngineStatus, Written
 from lrm_server.errors import DomainError, ErrorCode, invalid
-from lrm_server.frames import Frame
-from lrm_server.heads.answer import average_orders, combine, decide, normalise, parse_answer
+from lrm_server.heads.answer import combine
+from lrm_server.heads.asking import ask_for_label, ask_for_percentages
 from lrm_server.heads.catalogue import HeadCatalogue, ServedHead
-from lrm_server.heads.profile import CompositeProfile, LabelProfile, Readout, Role, Use
-from lrm_server.heads.prompt import render_turn
+from lrm_server.heads.checks import (
+    check_other_window,
+    check_query,
+    check_readout,
+    check_window,
+    check_words,
+)
+from lrm_server.heads.decomposer import Decomposer, Decomposition
+from lrm_server.heads.frame_heads import ask_at_frames, ask_for_preference
+from lrm_server.heads.frame_profile import FrameProfile
+from lrm_server.heads.profile import CompositeProfile, LabelProfile, SequenceProfile, Use
 from lrm_server.heads.query import Query, Reply, Timings
-
-MAX_TASK_CHARACTERS = 2000
+from lrm_server.heads.similarity import ask_for_similarity
+from lrm_server.heads.similarity_profile import SimilarityProfile
+from lrm_server.heads.subtask_heads import ask_about_subtasks, check_plan
+from lrm_server.heads.subtask_profile import SubtaskProfile
 
 # Of a composite head's part: what the caller did or must wait for keeps its name.
 _MODEL_ERRORS = frozenset(
@@ -40,11 +44,23 @@ class HeadScorer:
     """Implements ``heads.scorer.Scorer`` on an engine.
 
     Attributes:
-        engine: who is asked.
+        engine: who is asked in words.
+        decomposer: who makes the subtasks of a task.
     """
 
-    def __init__(self, engine: Engine, catalogue: HeadCatalogue) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        catalogue: HeadCatalogue,
+        decomposer: Decomposer | None = None,
+        *,
+        reader: FrameReader | None = None,
+        embedder: Embedder | None = None,
+    ) -> None:
         self.engine = engine
+        self._reader = reader
+        self._embedder = embedder
+        self.decomposer = decomposer or Decomposer(engine)
         self._catalogue = catalogue
 
     @property
@@ -61,41 +77,16 @@ class HeadScorer:
 
         Raises:
             DomainError: UNKNOWN_HEAD, or INVALID_ARGUMENT of the task, the frames
-                by role, their sizes, the readout or the margin.
+                by role, their sizes, the window, the readout or the margin.
         """
         head = self._catalogue[query.head]
-        if not query.task.strip():
-            raise invalid("task", "the task is empty: say in words what the robot is to do.")
-        if len(query.task) > MAX_TASK_CHARACTERS:
-            raise invalid(
-                "task",
-                f"the task has {len(query.task)} characters and the limit is "
-                f"{MAX_TASK_CHARACTERS}: shorten it.",
-            )
-        if query.margin is not None and not 0.0 <= query.margin <= 0.5:
-            raise invalid("margin", f"the margin is {query.margin:g}; it lies in [0, 0.5].")
-        if query.fps is not None and not query.fps > 0:
-            raise invalid("fps", f"fps is {query.fps:g}; it must be above 0.")
-        _check_frames(head, query.frames)
-        if query.window:
-            raise invalid(
-                "window", f"head {head.name} looks at single frames: send them by their roles."
-            )
-        for part in self._label_heads(head):
-            if (query.readout or part.readout) is Readout.GENERATE:
-                if query.use is Use.EXPECTED:
-                    raise invalid(
-                        "use",
-                        "the readout generate gives no probabilities to expect with: use label, "
-                        "or the readout likelihood.",
-                    )
-                if query.swap and _pair(part) is not None:
-                    raise invalid(
-                        "swap",
-                        "the readout generate gives no log-odds to average: leave swap off, or "
-                        "use the readout likelihood.",
-                    )
-            _check_pair(part, query.frames)
+        check_query(head, query)
+        check_window(head, query)
+        check_other_window(head, query)
+        if isinstance(head.profile, SubtaskProfile):
+            check_plan(head.profile, query)
+        for part in [self._catalogue[name] for name in head.parts] or [head]:
+            check_readout(part, query)
 
     async def score(self, query: Query) -> Reply:
         """The reply to one query; cancelling aborts the work.
@@ -105,12 +96,68 @@ class HeadScorer:
         """
         self.check(query)
         head = self._catalogue[query.head]
-        if isinstance(head.profile, CompositeProfile):
-            return await self._score_composite(head, head.profile, query)
-        return await self._score_labels(head, head.profile, query)
+        profile = head.profile
+        match profile:
+            case CompositeProfile():
+                return await self._score_composite(head, profile, query)
+            case LabelProfile():
+                window = check_window(head, query)
+                return await ask_for_label(self.engine, head, profile, query, window)
+            case SequenceProfile():
+                shown = check_window(head, query)
+                if shown is None:
+                    raise AssertionError("a sequence is asked about a window")
+                return await ask_for_percentages(self.engine, head, profile, query, shown)
+            case FrameProfile():
+                return await self._read_frames(head, profile, query)
+            case SimilarityProfile():
+                if self._embedder is None:
+                    raise _not_of_this_model(head)
+                return await ask_for_similarity(self._embedder, head.name, profile, query)
+            case SubtaskProfile():
+                current = self._catalogue[profile.current]
+                return await ask_about_subtasks(
+                    self.engine, self.decomposer, head, profile, query, current, self._score_part
+                )
 
-    def _label_heads(self, head: ServedHead) -> list[ServedHead]:
-        return [self._catalogue[name] for name in head.parts] if head.parts else [head]
+    async def decompose(
+        self, head: str, task: str, scene: str = "", deadline: float | None = None
+    ) -> Decomposition:
+        """The subtasks that a head would ask about.
+
+        Raises:
+            DomainError: UNKNOWN_HEAD, INVALID_ARGUMENT, or as ``Decomposer.decompose``.
+        """
+        profile = self._catalogue[head].profile
+        if not isinstance(profile, SubtaskProfile):
+            raise invalid("head", f"head {head} asks about no subtasks.")
+        query = Query(head=head, task=task, scene=scene)
+        check_words(query)
+        return await self.decomposer.decompose(profile, task, scene, deadline)
+
+    async def converse(self, conversation: Conversation) -> Written:
+        """The next turn of a conversation, which is no head's; cancelling aborts the work.
+
+        Raises:
+            DomainError: the engine cannot answer, or a message is wrong.
+        """
+        return await self.engine.converse(conversation)
+
+    async def _read_frames(self, head: ServedHead, profile: FrameProfile, query: Query) -> Reply:
+        window, other = check_window(head, query), check_other_window(head, query)
+        if window is None:
+            raise AssertionError("a model's heads are read at the frames of a window")
+        if self._reader is None:
+            raise _not_of_this_model(head)
+        if other is None:
+            return await ask_at_frames(self._reader, head, profile, query, window)
+        return await ask_for_preference(self._reader, head, profile, query, window, other)
+
+    async def _score_part(self, head: ServedHead, query: Query) -> Reply:
+        try:
+            return await self.score(query)
+        except DomainError as error:
+            raise _of_component(head.name, query.head, error) from error
 
     async def _score_composite(
         self, head: ServedHead, profile: CompositeProfile, query: Query
@@ -143,99 +190,13 @@ class HeadScorer:
             ),
         )
 
-    async def _score_labels(self, head: ServedHead, profile: LabelProfile, query: Query) -> Reply:
-        readout = query.readout or head.readout
-        question = _question(head, profile, query, query.frames)
-        if readout is Readout.GENERATE:
-            return await self._score_written(head, profile, query, question)
-        questions = [question]
-        if query.swap and profile.pair is not None:
-            questions.append(_question(head, profile, query, _exchanged(profile, query.frames)))
-        match readout:
-            case Readout.LIKELIHOOD:
-                ask = self.engine.read_forced
-            case Readout.REASON_THEN_READ:
-                ask = self.engine.read_after_reasoning
-            case _:
-                assert_never(readout)
-        readings = await asyncio.gather(*(ask(each) for each in questions))
-        distribution = normalise(profile, readings[0].logprobs)
-        if len(readings) == 2:
-            swapped = normalise(profile, readings[1].logprobs)
-            distribution = average_orders(profile, distribution, swapped)
-        verdict = decide(
-            profile,
-            distribution,
-            use=query.use or Use.LABEL,
-            margin=profile.margin if query.margin is None else query.margin,
-        )
-        wrote = readout is Readout.REASON_THEN_READ and query.return_text
-        return Reply(
-            head=head.name,
-            probabilities=distribution.probabilities,
-            label_mass=distribution.label_mass,
-            label=verdict.label,
-            expected=verdict.expected,
-            value=verdict.value,
-            confidence=verdict.confidence,
-            text=readings[0].text if wrote else None,
-            readout=readout,
-            model=self.engine.fingerprint,
-            profile=profile.digest,
-            timings=_longest([reading.timings for reading in readings]),
-        )
 
-    async def _score_written(
-        self, head: ServedHead, profile: LabelProfile, query: Query, question: Question
-    ) -> Reply:
-        written = await self.engine.generate(question)
-        label = parse_answer(profile, written.text)
-        return Reply(
-            head=head.name,
-            label=label,
-            value=profile.values[label],
-            text=written.text if query.return_text else None,
-            readout=Readout.GENERATE,
-            model=self.engine.fingerprint,
-            profile=profile.digest,
-            timings=_longest([written.timings]),
-        )
-
-
-def _check_frames(head: ServedHead, frames: Mapping[Role, Frame]) -> None:
-    for role in head.required_frames:
-        if role not in frames:
-            needed = " and ".join(each.value for each in head.required_frames)
-            raise invalid(
-                role.value, f"head {head.name} needs the frames {needed}: {role.value} is missing."
-            )
-    allowed = {*head.required_frames, *head.optional_frames}
-    for role in frames:
-        if role not in allowed:
-            looks = ", ".join(each.value for each in (*head.required_frames, *head.optional_frames))
-            raise invalid(
-                role.value,
-                f"head {head.name} does not look at a frame {role.value}, only at {looks}: "
-                "leave it out.",
-            )
-
-
-def _check_pair(head: ServedHead, frames: Mapping[Role, Frame]) -> None:
-    pair = _pair(head)
-    if pair is None:
-        return
-    first, second = (frames[role] for role in pair)
-    if (first.height, first.width) != (second.height, second.width):
-        raise invalid(
-            pair[1].value,
-            f"the frames compared have different sizes: {pair[0].value} is "
-            f"{first.height}x{first.width} and {pair[1].value} is "
-            f"{second.height}x{second.width} pixels. Send both in one size.",
-        )
-
-
-def _pair(head: ServedHead) -> tuple[Role, Role] | None:
-    return head.profile.pair if isinstance(head.profile, LabelProfile) else None
+def _not_of_this_model(head: ServedHead) -> DomainError:
+    return invalid(
+        "head",
+        f"head {head.name} is read from a model that has such heads of its own, and the one that "
+        "is served here has not: serve another checkpoint.",
+    )
 
 
 def _part_query(query: Query, part: ServedHead) -> Query:
@@ -247,44 +208,6 @@ def _part_query(query: Query, part: ServedHead) -> Query:
         frames={role: frame for role, frame in query.frames.items() if role in looks},
         # The composite weighs labels or expectations itself.
         use=None,
-    )
-
-
-def _exchanged(profile: LabelProfile, frames: Mapping[Role, Frame]) -> Mapping[Role, Frame]:
-    """The frames of a pair in the other order."""
-    if profile.pair is None:
-        return frames
-    first, second = profile.pair
-    return {**frames, first: frames[second], second: frames[first]}
-
-
-def _question(
-    head: ServedHead, profile: LabelProfile, query: Query, frames: Mapping[Role, Frame]
-) -> Question:
-    turn = render_turn(profile, query.task, frames.keys())
-    return Question(
-        parts=tuple(
-            FrameSlot(frames[part], part.value) if isinstance(part, Role) else part
-            for part in turn.parts
-        ),
-        form=AnswerForm(
-            prefix=profile.answer_prefix,
-            labels=tuple(label.written for label in profile.labels),
-            terminator=profile.terminator,
-            max_tokens=profile.max_answer_tokens,
-            stop=profile.answer_stop,
-        ),
-        adapter=head.adapter,
-        deadline=query.deadline,
-    )
-
-
-def _longest(timings: Sequence[EngineTimings]) -> Timings:
-    """Questions asked together take as long as the longest of them."""
-    return Timings(
-        decode_ms=max(each.decode_ms for each in timings),
-        queue_ms=max(each.queue_ms for each in timings),
-        engine_ms=max(each.engine_ms for each in timings),
     )
 
 

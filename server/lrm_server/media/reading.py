@@ -11,17 +11,13 @@ from typing import Final
 
 import av
 import numpy as np
-from av.container import InputContainer
-from av.video.stream import VideoStream
 from PIL import Image, UnidentifiedImageError
 
 from lrm_client import FrameLike
+from lrm_server.media.video import MediaError as MediaError
+from lrm_server.media.video import Video
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
-
-
-class MediaError(ValueError):
-    """A source that holds no frames that can be read, or a sampling that makes no sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +78,8 @@ class Media:
             self._files = _images_in(source)
             self._count: int | None = len(self._files)
         elif source.is_file():
-            with _opened(source) as container:
-                self._count = _video_stream(container, source).frames or None
+            with _opened(source) as video:
+                self._count = video.named_frames
         else:
             raise MediaError(f"{source} is neither a file nor a folder on this machine")
 
@@ -111,13 +107,11 @@ class Media:
 
     def _video_frames(self) -> Iterator[MediaFrame]:
         due = 0.0
-        with _opened(self._source) as container:
-            stream = _video_stream(container, self._source)
-            stream.thread_type = "AUTO"
+        with _opened(self._source) as video:
             index = -1
             try:
-                for index, frame in enumerate(container.decode(stream)):
-                    seconds = frame.time
+                for frame in video.frames():
+                    index, seconds = frame.index, frame.seconds
                     if not self._takes(index, seconds, due):
                         continue
                     if self._sampling.fps is not None and seconds is not None:
@@ -125,7 +119,7 @@ class Media:
                         due = (np.floor(seconds * self._sampling.fps + 1e-6) + 1) / (
                             self._sampling.fps
                         )
-                    yield MediaFrame(index, seconds, image=frame.to_ndarray(format="rgb24"))
+                    yield MediaFrame(index, seconds, image=frame.pixels())
             except av.FFmpegError as error:
                 # What follows in the file is lost; what came before is not.
                 yield MediaFrame(index + 1, error=f"the video cannot be decoded further: {error}")
@@ -165,19 +159,11 @@ def _read_image(path: Path) -> FrameLike:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[InputContainer]:
-    # As an open file, and with no protocol allowed: neither a name nor a playlist's entry is
-    # ever opened as an address.
+def _opened(path: Path) -> Iterator[Video]:
     with ExitStack() as stack:
         try:
             file = stack.enter_context(path.open("rb"))
-            container = av.open(file, mode="r", options={"protocol_whitelist": "none"})
-        except (OSError, av.FFmpegError) as error:
-            raise MediaError(f"{path} cannot be read as a video: {error}") from error
-        yield stack.enter_context(container)
-
-
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
-    if not container.streams.video:
-        raise MediaError(f"{path} holds no video")
-    return container.streams.video[0]
+            video = stack.enter_context(Video(file))
+        except (OSError, MediaError) as error:
+            raise MediaError(f"{path} is no video that can be read: {error}") from error
+        yield video

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from lrm_client.clock import Source
+from lrm_server.engine.protocol import Written
 from lrm_server.heads.query import Reply, Timings
 from lrm_server.ops.health import Readiness
 
@@ -68,6 +69,30 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._conversations = Counter(
+            "lrm_conversations",
+            "Turns that the model was asked to write, by outcome.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._conversation_seconds = Histogram(
+            "lrm_conversation_duration_seconds",
+            "Time of one turn that the model was asked to write, waiting included.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._conversation_tokens = Counter(
+            "lrm_conversation_tokens",
+            "Tokens of conversations: of their prompts, and written.",
+            ("kind",),
+            registry=registry,
+        )
+        self._remote_tokens = Counter(
+            "lrm_remote_tokens",
+            "Tokens of requests to a remote endpoint, by its model: of their prompts, and written.",
+            ("model", "kind"),
+            registry=registry,
+        )
         self._rewards = Counter(
             "lrm_rewards",
             "Rewards handed out by episodes, by where they came from.",
@@ -115,6 +140,19 @@ class Metrics:
         """Counts a question that got none; ``outcome`` is an error's code."""
         self._queries.labels(head, outcome).inc()
         self._query_seconds.labels(head).observe(seconds)
+
+    def conversed(self, outcome: str, written: Written | None, seconds: float) -> None:
+        """Counts a turn that was written, or failed: then ``outcome`` is an error's code."""
+        self._conversations.labels(outcome).inc()
+        self._conversation_seconds.observe(seconds)
+        if written is not None:
+            self._conversation_tokens.labels("prompt").inc(written.prompt_tokens)
+            self._conversation_tokens.labels("completion").inc(written.completion_tokens)
+
+    def remote_tokens(self, model: str, prompt: int, completion: int) -> None:
+        """Counts the tokens of one request to a remote endpoint, as the endpoint counts them."""
+        self._remote_tokens.labels(model, "prompt").inc(prompt)
+        self._remote_tokens.labels(model, "completion").inc(completion)
 
     def rewards(self, given: Mapping[tuple[str, Source], int]) -> None:
         """Counts the rewards that episodes handed out, by (head, source)."""

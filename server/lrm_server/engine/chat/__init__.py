@@ -1,0 +1,1 @@
+"""Models behind an OpenAI-compatible chat endpoint, as an engine that the heads can ask."""

@@ -1,0 +1,1 @@
+"""CLIP in this process, as an embedder that the heads can ask."""

@@ -1,0 +1,74 @@
+"""Starts a reader of frames on a Robometer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, cast
+
+from vllm.platforms import current_platform
+
+from lrm_server.engine.admission import Admission
+from lrm_server.engine.checkpoint_files import fingerprint
+from lrm_server.engine.frame_inputs import FrameInputs
+from lrm_server.engine.prompt_tokens import Tokenizer
+from lrm_server.engine.robometer.folder import preparation, serving_folder
+from lrm_server.engine.robometer.plugin import introduce
+from lrm_server.engine.robometer.prompts import FramePrompts
+from lrm_server.engine.robometer.reader import Memory, RobometerReader
+from lrm_server.engine.robometer.tensors import check_tensors
+from lrm_server.engine.start import GIB, PATCH_CACHE_BYTES, EngineOptions, engine_arguments
+from lrm_server.engine.supervision import SupervisedLLM
+
+KEPT_ANSWERS: Final = 1 << 17
+"""Tokens whose answers are kept: 4096 episodes of 32 frames, some 40 MB."""
+
+
+@asynccontextmanager
+async def open_frame_reader(
+    checkpoint: Path, base: Path, options: EngineOptions
+) -> AsyncIterator[tuple[RobometerReader, SupervisedLLM]]:
+    """A reader whose weights are loaded; the caller proves it before it is ready.
+
+    Args:
+        checkpoint: folder with config.json and the weights.
+        base: folder with the base model's tokeniser and processor files; the
+            checkpoint's own where it has them.
+        options: sizes and limits; ``max_images`` bounds the frames in a question.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT of ``model`` or ``base``.
+        Exception: whatever vLLM raises when it cannot load the checkpoint.
+    """
+    check_tensors(checkpoint)
+    how = preparation(base)
+    introduce()
+    with serving_folder(checkpoint, base, options.max_model_len) as folder:
+        # A copy of the model among several would lack what another was sent.
+        core_bytes = PATCH_CACHE_BYTES if options.data_parallel == 1 else 0
+        arguments = replace(
+            engine_arguments(folder, [], options),
+            runner="pooling",
+            # A CPU's memory for keys and values is given, and the trial takes it long.
+            skip_mm_profiling=current_platform.is_cpu(),
+            mm_processor_cache_gb=core_bytes / GIB,
+        )
+        llm = SupervisedLLM(arguments, ())
+        loaded = await llm.load()
+        with ThreadPoolExecutor(options.frame_threads, "frames") as executor:
+            async with llm.watched():
+                yield (
+                    RobometerReader(
+                        llm,
+                        FramePrompts(cast(Tokenizer, loaded.get_tokenizer())),
+                        FrameInputs(how, executor, PATCH_CACHE_BYTES),
+                        Admission(options.max_queue),
+                        Memory(KEPT_ANSWERS, core_bytes),
+                        fingerprint([checkpoint, base], str(loaded.model_config.dtype), how.digest),
+                        loaded.model_config.max_model_len,
+                    ),
+                    llm,
+                )

@@ -1,0 +1,1 @@
+"""Trajectories: the frames of one attempt, scored in the order of time."""
