@@ -11,21 +11,20 @@ from typing import Any
 
 import numpy as np
 from vllm import SamplingParams
-from vllm.inputs import mm_input
-from vllm.multimodal.inputs import MultiModalKwargsItems
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from bench.learner import TASK, Order
 from bench.scene import frames
-from lrm_server.engine.frame_inputs import IMAGE, FrameInput, FrameInputs
+from lrm_server.engine.frame_inputs import FrameInput, FrameInputs
+from lrm_server.engine.media_inputs import MediaInputs, as_request
 from lrm_server.engine.patches import Preparation
-from lrm_server.engine.prompt_tokens import ForcedAnswer, PromptTokens
+from lrm_server.engine.prompt_tokens import ForcedAnswer, PromptTokens, Tokenizer
 from lrm_server.engine.protocol import AnswerForm, FrameSlot, TurnPart
-from lrm_server.engine.vllm_engine import expand, reading
+from lrm_server.engine.vllm_engine import reading
 from lrm_server.frames import Encoding, Frame, FrameLimits, open_frame
 from lrm_server.heads.library import load_profile
 from lrm_server.heads.profile import LabelProfile, Role
-from lrm_server.heads.prompt import render_turn
+from lrm_server.heads.prompt import Place, render_turn
 
 _ids = itertools.count()
 
@@ -33,9 +32,10 @@ _ids = itertools.count()
 class BareEngine:
     """Sends requests straight to ``AsyncLLM``; what it times is vLLM's ``generate`` and no more."""
 
-    def __init__(self, llm: AsyncLLM, prompts: PromptTokens, how: Preparation) -> None:
+    def __init__(self, llm: AsyncLLM, tokenizer: Tokenizer, how: Preparation) -> None:
         self._llm = llm
-        self._prompts = prompts
+        self._tokenizer = tokenizer
+        self._prompts = PromptTokens(tokenizer)
         self._how = how
 
     async def run(self, order: Order) -> list[float]:
@@ -43,6 +43,7 @@ class BareEngine:
         seconds = []
         with ThreadPoolExecutor(1) as executor:
             inputs = FrameInputs(self._how, executor, max_bytes=1 << 30)
+            media = MediaInputs(self._tokenizer, inputs, videos=None)
             initial = await self._prepare(inputs, order, 0)
             previous = initial
             for step in range(order.interval, order.steps + 1, order.interval):
@@ -53,7 +54,7 @@ class BareEngine:
                     for head in order.heads
                     for at in range(order.environments)
                     for request in self._requests(
-                        head, {role: each[at] for role, each in shown.items()}
+                        head, {role: each[at] for role, each in shown.items()}, media
                     )
                 ]
                 began = time.perf_counter()
@@ -67,7 +68,7 @@ class BareEngine:
         return [await inputs.get(_frame(image)) for image in batch]
 
     def _requests(
-        self, head: str, shown: dict[Role, FrameInput]
+        self, head: str, shown: dict[Role, FrameInput], media: MediaInputs
     ) -> list[tuple[Any, SamplingParams]]:
         profile = load_profile(f"lrm_{head}")
         if not isinstance(profile, LabelProfile):
@@ -77,13 +78,13 @@ class BareEngine:
         forced = self._forced(profile, turn.parts)
         return [
             (
-                self._input(forced, node.before, [shown[role] for role in turn.roles]),
+                self._input(media, forced, node.before, [shown[role] for role in turn.roles]),
                 reading(node),
             )
             for node in forced.trie.nodes
         ]
 
-    def _forced(self, profile: LabelProfile, parts: Sequence[str | Role]) -> ForcedAnswer:
+    def _forced(self, profile: LabelProfile, parts: Sequence[str | Role | Place]) -> ForcedAnswer:
         form = AnswerForm(
             profile.answer_prefix,
             tuple(label.written for label in profile.labels),
@@ -92,19 +93,16 @@ class BareEngine:
         )
         blank = _frame(np.zeros((64, 64, 3), dtype=np.uint8))
         turn: list[TurnPart] = [
-            FrameSlot(blank) if isinstance(part, Role) else part for part in parts
+            part if isinstance(part, str) else FrameSlot(blank) for part in parts
         ]
         return self._prompts.forced(turn, form)
 
     @staticmethod
-    def _input(forced: ForcedAnswer, before: Sequence[int], shown: list[FrameInput]) -> Any:
-        tokens, places = expand(forced.prompt, shown)
-        return mm_input(
-            prompt_token_ids=[*tokens, *before],
-            mm_kwargs=MultiModalKwargsItems({IMAGE: [frame.item for frame in shown]}),
-            mm_hashes={IMAGE: [frame.key for frame in shown]},
-            mm_placeholders={IMAGE: places},
-        )
+    def _input(
+        media: MediaInputs, forced: ForcedAnswer, before: Sequence[int], shown: list[FrameInput]
+    ) -> Any:
+        placed = media.place(forced.prompt, shown)
+        return as_request([*placed.tokens, *before], placed.places, shown)
 
     async def _ask(self, request: Any, params: SamplingParams) -> None:
         async for _ in self._llm.generate(request, params, f"bare-{next(_ids)}"):

@@ -41,7 +41,7 @@ async def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     from bench.bare_engine import BareEngine
     from lrm_server.engine.checkpoint_files import locate
     from lrm_server.engine.patches import read_preparation
-    from lrm_server.engine.prompt_tokens import PromptTokens, Tokenizer
+    from lrm_server.engine.prompt_tokens import Tokenizer
     from lrm_server.engine.start import EngineOptions, open_engine
 
     checkpoint = locate(args.model)
@@ -55,7 +55,7 @@ async def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         await llm.prove(lambda: warm_up(scorer))
         vllm = llm.current()
         tokenizer = cast(Tokenizer, vllm.get_tokenizer())
-        bare = BareEngine(vllm, PromptTokens(tokenizer), read_preparation(checkpoint))
+        bare = BareEngine(vllm, tokenizer, read_preparation(checkpoint))
         async with Server(settings, scorer) as server:
             learner = _start_learner()
             try:
