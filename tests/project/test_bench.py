@@ -6,7 +6,11 @@ import importlib
 
 import pytest
 
+from lrm_server.engine.broken_extensions import install
 from tests.project.layers import ROOT
+
+# As every benchmark does before it loads vLLM.
+install()
 
 MODULES = sorted(path.stem for path in (ROOT / "bench").glob("*.py") if path.stem != "__init__")
 
