@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cachetools import LRUCache
@@ -56,8 +58,9 @@ class Turn:
 class FramePrompts:
     """Writes the user's turn as Robometer was trained on it; tokenises each text once.
 
-    Pictures are numbered, nothing follows the turn. Holds the last ``capacity``
-    prompts (some kilobytes each); many threads may use it.
+    Pictures are numbered, nothing follows the turn. A window that grows by a frame
+    tokenises the frame's number alone. Holds the last ``capacity`` prompts (some
+    kilobytes each) and as many texts between special tokens; many threads may use it.
     """
 
     def __init__(self, tokenizer: Tokenizer, capacity: int = 4096) -> None:
@@ -67,6 +70,14 @@ class FramePrompts:
             int(tokenizer.convert_tokens_to_ids(text)): text for text in (PROGRESS, PREFERENCE)
         }
         self._reserved = tuple(sorted({*tokenizer.all_special_tokens, IMAGE_TOKEN, *ADDED_TOKENS}))
+        # A tokeniser takes out its special tokens first and reads what lies between them by itself.
+        self._special = re.compile(f"({'|'.join(map(re.escape, self._reserved))})")
+
+        @lru_cache(capacity)
+        def between(text: str) -> tuple[int, ...]:
+            return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+        self._between = between
         self._prompts: LRUCache[tuple[str, ...], tuple[int, ...]] = LRUCache(capacity)
         self._lock = threading.Lock()
         if _NUMBERED not in self._chat([{"type": "image"}]):
@@ -121,7 +132,7 @@ class FramePrompts:
         chat = self._chat(content)
         if chat.count(VISION) != sum(isinstance(part, FrameSlot) for part in parts):
             raise invalid("base", f"the base's chat template does not write an image as {VISION}.")
-        return list(self._tokenizer(chat, add_special_tokens=False)["input_ids"])
+        return [token for text in self._special.split(chat) for token in self._between(text)]
 
     def _plain(self, text: str) -> str:
         for token in self._reserved:
