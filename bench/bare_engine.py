@@ -93,7 +93,7 @@ class BareEngine:
         )
         blank = _frame(np.zeros((64, 64, 3), dtype=np.uint8))
         turn: list[TurnPart] = [
-            part if isinstance(part, str) else FrameSlot(blank) for part in parts
+            FrameSlot(blank) if isinstance(part, Role) else str(part) for part in parts
         ]
         return self._prompts.forced(turn, form)
 
