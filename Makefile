@@ -60,7 +60,7 @@ stubs: $(DEV)
 	$(VENV)/bin/python hatch_build.py
 
 bench: $(DEV)
-	$(VENV)/bin/python -m bench.throughput $(ARGS)
+	$(VENV)/bin/python -m bench $(ARGS)
 
 # What submit and gather hide of the scoring time.
 bench-rollout: $(DEV)

@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +33,7 @@ from rich.table import Table
 from bench.learner import TASK
 from bench.machine import describe
 from bench.scene import frames
+from bench.services import free_port, plain_service, running, wait_until_ready
 from lrm_server.checkpoint import find_manifest
 from lrm_server.config import Settings
 from lrm_server.engine.checkpoint_files import locate
@@ -49,7 +48,6 @@ PATHS = {
 """Head -> path, and the fields of its images."""
 PLAIN, READING, WRITING = "plain", "lrm", "lrm writing"
 """The services: transformers' generate; lrm as it is served; lrm that writes its answers."""
-LONGEST_START_SECONDS = 600.0
 LONGEST_ANSWER_SECONDS = 600.0
 
 
@@ -70,15 +68,17 @@ class Measured:
     tokens: list[int]
 
 
-def bodies(head: str, count: int, seed: int) -> list[bytes]:
-    """So many requests of a head, as LRM's client encodes them."""
+def bodies(head: str, count: int, seed: int, **more: Any) -> list[bytes]:
+    """So many requests of a head, as LRM's client encodes them, with further fields."""
     _, fields = PATHS[head]
     shown = [frames(count, seed + at) for at in range(len(fields))]
-    return [_body(fields, [each[at] for each in shown]) for at in range(count)]
+    return [_body(fields, [each[at] for each in shown], more) for at in range(count)]
 
 
-def _body(fields: Sequence[str], images: Sequence[np.ndarray[Any, Any]]) -> bytes:
-    body: dict[str, Any] = {"task_description": TASK, "reward_type": "progress"}
+def _body(
+    fields: Sequence[str], images: Sequence[np.ndarray[Any, Any]], more: dict[str, Any]
+) -> bytes:
+    body: dict[str, Any] = {"task_description": TASK, "reward_type": "progress", **more}
     for field, image in zip(fields, images, strict=True):
         body[field] = base64.b64encode(image.tobytes()).decode()
         body[f"{field}_shape"] = list(image.shape)
@@ -147,17 +147,6 @@ def row(
 
 
 @contextmanager
-def plain_service(model: str) -> Iterator[str]:
-    """The service that writes, one request at a time; its address."""
-    command = [sys.executable, "-m", "bench.generate_service", "--model", model]
-    with _ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as process:
-        address = process.stdout.readline().strip() if process.stdout else ""
-        if not address:
-            raise RuntimeError("the plain service did not start")
-        yield address
-
-
-@contextmanager
 def drop_in(model: str, eager: bool, readout: Readout | None) -> Iterator[str]:
     """Lrm's service; the address that LRM's clients take for theirs.
 
@@ -166,8 +155,7 @@ def drop_in(model: str, eager: bool, readout: Readout | None) -> Iterator[str]:
         eager: start sooner, without compiling.
         readout: of all heads; the checkpoint's own when None.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "lrm_server.main", "serve", "--model", model]
     command += ["--http-port", str(port), "--grpc-port", "0", "--log-level", "error"]
     command += ["--request-timeout-seconds", str(LONGEST_ANSWER_SECONDS)]
@@ -176,9 +164,9 @@ def drop_in(model: str, eager: bool, readout: Readout | None) -> Iterator[str]:
         if readout is not None:
             manifest = stack.enter_context(_manifest_that_reads(model, readout))
             command += ["--manifest", str(manifest)]
-        process = stack.enter_context(_ended(subprocess.Popen(command)))
+        process = stack.enter_context(running(command, quiet=True))
         base = f"http://127.0.0.1:{port}"
-        _wait_until_ready(base, process)
+        wait_until_ready(f"{base}/readyz", process)
         yield f"{base}/compat/lrm"
 
 
@@ -196,27 +184,6 @@ def _manifest_that_reads(model: str, readout: Readout) -> Iterator[Path]:
         path = Path(folder) / "lrm.yaml"
         path.write_text(yaml.safe_dump({"id": manifest.id, "heads": heads}))
         yield path
-
-
-def _wait_until_ready(base: str, process: subprocess.Popen[Any]) -> None:
-    until = time.monotonic() + LONGEST_START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if httpx.get(f"{base}/readyz").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    raise RuntimeError(f"lrm did not start (exit code {process.poll()})")
-
-
-@contextmanager
-def _ended(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def show(rows: list[dict[str, Any]]) -> Table:

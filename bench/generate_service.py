@@ -3,7 +3,9 @@
 ``python -m bench.generate_service [--model embedded] [--port 0]`` prints its address and answers
 ``/compute_reward``, ``/compute_completion`` and ``/compute_comparison`` until it is ended: one
 request at a time, greedily, up to 512 tokens for a comparison and 128 for the others, each
-score read from what was written. ``tokens`` in a reply says how many that were.
+score read from what was written. ``tokens`` in a reply says how many that were. With
+``exactly_tokens`` in a request the model writes so many: a small checkpoint then works as long as a
+published one that reasons first, whatever it says.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from PIL import Image
 
 from lrm_server.engine.broken_extensions import install
 from lrm_server.engine.checkpoint_files import locate
+from lrm_server.errors import DomainError
 from lrm_server.heads.answer import parse_answer
 from lrm_server.heads.library import load_profile
 from lrm_server.heads.profile import LabelProfile, Role
@@ -53,10 +56,9 @@ class Writer:
         self._lock = threading.Lock()
 
     def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The reply to a request.
+        """The reply to a request; ``success`` is false where what was written is no answer.
 
         Raises:
-            DomainError: what was written is no answer.
             KeyError: there is no such path or field.
         """
         name, fields = IMAGES[path]
@@ -64,14 +66,18 @@ class Writer:
         if not isinstance(profile, LabelProfile):
             raise TypeError(f"{name} reads no label")
         images = {role: _image(body, field) for field, role in fields.items() if field in body}
+        exactly = int(body.get("exactly_tokens", 0))
         with self._lock:
-            text, tokens = self._write(profile, body["task_description"], images)
-        label = parse_answer(profile, text)
-        score = profile.values[label]
-        return {"success": True, "score": score, "response": text, "tokens": tokens}
+            text, tokens = self._write(profile, body["task_description"], images, exactly)
+        written = {"response": text, "tokens": tokens}
+        try:
+            score = profile.values[parse_answer(profile, text)]
+        except DomainError as error:
+            return {"success": False, "error": str(error), **written}
+        return {"success": True, "score": score, **written}
 
     def _write(
-        self, profile: LabelProfile, task: str, images: dict[Role, Image.Image]
+        self, profile: LabelProfile, task: str, images: dict[Role, Image.Image], exactly: int
     ) -> tuple[str, int]:
         turn = render_turn(profile, task, images.keys())
         content = [
@@ -86,7 +92,10 @@ class Writer:
         ).to(self._device)
         with torch.no_grad():
             written = self._model.generate(
-                **inputs, max_new_tokens=profile.max_answer_tokens, do_sample=False
+                **inputs,
+                min_new_tokens=exactly,
+                max_new_tokens=exactly or profile.max_answer_tokens,
+                do_sample=False,
             )[0, inputs["input_ids"].shape[1] :]
         return self._processor.tokenizer.decode(written, skip_special_tokens=True), len(written)
 

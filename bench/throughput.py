@@ -1,11 +1,21 @@
-"""Rewards per second and latency through the client, beside the bare engine in the same run.
+"""Rewards per second of the whole stack, beside three that do the same without lrm.
 
 ``python -m bench.throughput [--environments 1 16 64 320] [--heads progress] [--json FILE]``
 
-One engine serves both. Each round runs an episode of N environments through the client (a process
-of its own, gRPC, raw frames) and one of as many queries straight through ``AsyncLLM`` on frames
-that were prepared beforehand; which comes first alternates. Every frame is new, so neither finds
-the other's work in a cache. The overhead is (client - bare) / bare over all due steps.
+A learner process steps N environments through client, gRPC, server and engine, with raw frames and
+with JPEG. In turn with it, on the same machine in the same run:
+
+(a) the bare engine: the same one, asked through ``AsyncLLM`` for as many queries whose frames were
+    prepared beforehand;
+(b) vLLM's own OpenAI server, asked for the same JPEG frames, prompts and labels, with the threads,
+    the eagerness and the sizes of lrm's engine, and otherwise vLLM's defaults;
+(c) transformers' ``generate`` behind a plain HTTP server, which takes raw base64 frames and writes
+    one answer at a time: the short JSON, and where the published form reasons first, as many tokens
+    as that.
+
+The services take turns and one that is not asked idles. Every frame is new to every service. The
+first due step of an episode, which alone finds the initial frames new, is not counted, and neither
+is a short first round.
 """
 
 from __future__ import annotations
@@ -13,17 +23,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
-import subprocess
-import sys
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from rich.console import Console
-from rich.table import Table
 
-from bench.learner import Order, as_line
+from bench import goals, openai_requests
+from bench.comparison import Row, Written, show_rates, show_written, throughput_goals
+from bench.learner import own_process
+from bench.machine import describe
+from bench.services import end_when_told, openai_server, plain_service
 from lrm_server.app import Server
 from lrm_server.checkpoint import find_manifest
 from lrm_server.config import Settings
@@ -33,133 +44,151 @@ from lrm_server.heads.catalogue import HeadCatalogue, ModelCard
 from lrm_server.heads.manifest import served_heads
 from lrm_server.heads.scoring import HeadScorer
 
+if TYPE_CHECKING:
+    from lrm_server.engine.start import EngineOptions
 
-async def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each number of environments."""
-    prepare_environment()
+HEADS: Final = ("contrastive", "progress", "completion")
+
+
+@dataclass
+class Found:
+    """All figures of a run.
+
+    Attributes:
+        rows: of every head at every number of environments.
+        written: what the plain service does.
+        disagreement: head -> greatest difference of a label's probability from vLLM's server.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
+    disagreement: dict[str, float] = field(default_factory=dict)
+
+
+async def measure(args: argparse.Namespace, openai: str, plain: str, found: Found) -> None:
+    """Every head at every number of environments.
+
+    Args:
+        args: of the command line.
+        openai: URL of vLLM's server; empty for none.
+        plain: URL of the plain service; empty for none.
+        found: takes the figures as they come.
+    """
     # vLLM reads its environment when it is imported.
     from bench.bare_engine import BareEngine
+    from bench.turns import Comparison
     from lrm_server.engine.checkpoint_files import locate
     from lrm_server.engine.patches import read_preparation
     from lrm_server.engine.prompt_tokens import Tokenizer
-    from lrm_server.engine.start import EngineOptions, open_engine
+    from lrm_server.engine.start import open_engine
 
     checkpoint = locate(args.model)
-    settings = Settings(http_port=0, grpc_port=0)
-    options = EngineOptions(enforce_eager=args.eager)
-    async with open_engine(checkpoint, {}, options) as (engine, llm):
+    settings = Settings(http_port=0, grpc_port=0, enforce_eager=args.eager)
+    async with open_engine(checkpoint, {}, engine_options(settings)) as (engine, llm):
         manifest, _ = find_manifest(settings, checkpoint)
-        heads = served_heads(manifest, {})
         card = ModelCard(args.model, "", engine.fingerprint)
-        scorer = HeadScorer(engine, HeadCatalogue(heads, card))
+        scorer = HeadScorer(engine, HeadCatalogue(served_heads(manifest, {}), card))
         await llm.prove(lambda: warm_up(scorer))
         vllm = llm.current()
         tokenizer = cast(Tokenizer, vllm.get_tokenizer())
         bare = BareEngine(vllm, tokenizer, read_preparation(checkpoint))
         async with Server(settings, scorer) as server:
-            learner = _start_learner()
-            try:
-                return [
-                    await _row(args, bare, learner, f"grpc://127.0.0.1:{server.grpc_port}", count)
-                    for count in args.environments
-                ]
-            finally:
-                learner.terminate()
-                learner.wait(30)
+            with own_process() as learner:
+                target = f"grpc://127.0.0.1:{server.grpc_port}"
+                compared = Comparison(bare, learner, target, openai, plain)
+                for head in args.heads:
+                    if openai:
+                        found.disagreement[head] = await compared.disagreement(head)
+                    for count in args.environments:
+                        found.rows.append(await compared.rates(head, count, args.rounds))
+                    if plain:
+                        found.written += await compared.written(
+                            head, args.requests, args.reasoning_tokens
+                        )
 
 
-async def _row(
-    args: argparse.Namespace, bare: Any, learner: subprocess.Popen[str], target: str, count: int
-) -> dict[str, Any]:
-    order = Order(target, count, tuple(args.heads), args.interval, 3 * args.interval, seed=0)
-    served: list[float] = []
-    held: list[float] = []
-    alone: list[float] = []
-    # The first round warms both up for this batch size.
-    for turn in range(args.rounds + 1):
-        sides = ["served", "bare"] if turn % 2 else ["bare", "served"]
-        for side in sides:
-            fresh = replace(order, seed=100_000 * count + 1000 * turn + 500 * (side == "bare"))
-            if side == "bare":
-                found = await bare.run(fresh)
-                alone += found if turn else []
-            else:
-                answer = await asyncio.to_thread(_tell, learner, fresh)
-                served += answer["due"] if turn else []
-                held += answer["held"] if turn else []
-    queries = count * len(order.heads)
-    return {
-        "environments": count,
-        "heads": list(order.heads),
-        "interval": order.interval,
-        "due_steps": len(served),
-        "rewards_per_s": queries * order.interval * len(served) / (sum(served) + sum(held)),
-        "queries_per_s": queries * len(served) / sum(served),
-        "bare_queries_per_s": queries * len(alone) / sum(alone),
-        "overhead": sum(served) / sum(alone) - 1.0,
-        "due_ms_median": 1000 * statistics.median(served),
-        "due_ms_worst": 1000 * max(served),
-        "held_us_per_environment": 1e6 * statistics.median(held) / count,
-    }
+def engine_options(settings: Settings) -> EngineOptions:
+    """How the server starts its engine with these settings."""
+    from lrm_server.engine.start import EngineOptions
+
+    return EngineOptions(**{name: getattr(settings, name) for name in EngineOptions.SETTINGS})
 
 
-def _start_learner() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench.learner"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def openai_flags(args: argparse.Namespace) -> list[str]:
+    """What vLLM's server is given so that it does as lrm's engine does."""
+    from lrm_server.engine.checkpoint_files import locate
+    from lrm_server.engine.start import engine_arguments
 
-
-def _tell(learner: subprocess.Popen[str], order: Order) -> dict[str, Any]:
-    into, out = learner.stdin, learner.stdout
-    if into is None or out is None:
-        raise RuntimeError("the learner has no pipes")
-    into.write(as_line(order))
-    into.flush()
-    line = out.readline()
-    if not line:
-        raise RuntimeError(f"the learner ended with {learner.wait(10)}")
-    answer: dict[str, Any] = json.loads(line)
-    return answer
-
-
-def show(rows: list[dict[str, Any]]) -> Table:
-    """The figures as a table."""
-    table = Table(title=f"heads {', '.join(rows[0]['heads'])}, K = {rows[0]['interval']}")
-    columns = {
-        "environments": ("envs", "{:d}"),
-        "rewards_per_s": ("rewards/s", "{:.0f}"),
-        "queries_per_s": ("queries/s", "{:.1f}"),
-        "bare_queries_per_s": ("bare queries/s", "{:.1f}"),
-        "overhead": ("overhead", "{:+.1%}"),
-        "due_ms_median": ("due step ms", "{:.0f}"),
-        "due_ms_worst": ("worst ms", "{:.0f}"),
-        "held_us_per_environment": ("held step us/env", "{:.1f}"),
-    }
-    for title, _ in columns.values():
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(form.format(row[name]) for name, (_, form) in columns.items()))
-    return table
+    settings = Settings(enforce_eager=args.eager)
+    ours = engine_arguments(locate(args.model), [], engine_options(settings))
+    flags = [
+        f"--max-model-len={ours.max_model_len}",
+        f"--max-num-seqs={ours.max_num_seqs}",
+        f"--dtype={ours.dtype}",
+        "--limit-mm-per-prompt=" + json.dumps({"image": 4, "video": 0}),
+        *(["--enforce-eager"] if ours.enforce_eager else []),
+        *args.openai_flags,
+    ]
+    if ours.kv_cache_memory_bytes is not None:
+        flags.append(f"--kv-cache-memory-bytes={ours.kv_cache_memory_bytes}")
+    return flags
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--environments", type=int, nargs="+", default=[1, 16, 64, 320])
-    parser.add_argument("--heads", nargs="+", default=["progress"])
-    parser.add_argument("--interval", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--requests", type=int, default=6, help="to (c), in each form")
+    parser.add_argument(
+        "--reasoning-tokens", type=int, default=128, help="that a published answer reasons for"
+    )
+    parser.add_argument(
+        "--others",
+        choices=("all", "openai", "plain", "none"),
+        default="all",
+        help="beside the bare engine",
+    )
+    parser.add_argument(
+        "--openai-flags", nargs="+", default=[], help="further ones of (b), as --block-size=32"
+    )
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--eager", action="store_true", help="do not compile the model")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     args = parser.parse_args()
-    rows = asyncio.run(measure(args))
-    Console(width=110).print(show(rows))
-    if args.json is not None:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+    end_when_told()
+    prepare_environment()
+    from lrm_server.engine.checkpoint_files import locate
+
+    found = Found()
+    try:
+        with ExitStack() as stack:
+            openai = plain = ""
+            if args.others in ("all", "openai"):
+                flags = openai_flags(args)
+                server = openai_server(locate(args.model), openai_requests.MODEL, flags)
+                openai = stack.enter_context(server)
+            if args.others in ("all", "plain"):
+                plain = stack.enter_context(plain_service(args.model))
+            asyncio.run(measure(args, openai, plain, found))
+    finally:
+        # Of a run that was ended, what it has found.
+        report(found, args.json)
+
+
+def report(found: Found, to: Path | None) -> None:
+    """Prints the figures, and writes them into a file."""
+    console = Console(width=140)
+    console.print(describe(), highlight=False)
+    console.print(show_rates(found.rows))
+    if found.written:
+        console.print(show_written(found.written, found.rows))
+    for head, apart in found.disagreement.items():
+        console.print(f"{head}: no label's probability differs from (b)'s by more than {apart:.1e}")
+    console.print(goals.show(throughput_goals(found.rows, found.written)))
+    if to is not None:
+        to.write_text(json.dumps({"machine": describe(), **asdict(found)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

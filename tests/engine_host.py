@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from bench.encoded import Encoded, counting_encoded
 from lrm_server.checkpoint import open_scorer
 from lrm_server.config import Settings
 from lrm_server.heads.query import Query, Reply
@@ -21,11 +22,14 @@ T = TypeVar("T")
 
 
 class EngineHost:
-    """The loop that an engine lives in, and what runs on it."""
+    """The loop that an engine lives in, what runs on it, and how many frames it encoded."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, scorer: HeadScorer) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, scorer: HeadScorer, encoded: Encoded
+    ) -> None:
         self.loop = loop
         self.scorer = scorer
+        self.encoded = encoded
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = 120.0) -> T:
         """Waits for a coroutine that runs in the engine's loop."""
@@ -56,12 +60,13 @@ def engine_host(settings: Settings) -> Iterator[EngineHost]:
 
     opening = open_scorer(settings)
     try:
-        scorer = run(opening.__aenter__())
-        assert isinstance(scorer, HeadScorer)
-        try:
-            yield EngineHost(loop, scorer)
-        finally:
-            run(opening.__aexit__(None, None, None))
+        with counting_encoded() as encoded:
+            scorer = run(opening.__aenter__())
+            assert isinstance(scorer, HeadScorer)
+            try:
+                yield EngineHost(loop, scorer, encoded)
+            finally:
+                run(opening.__aexit__(None, None, None))
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(30)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from lrm_server.engine.protocol import Conversation, EngineStatus, Written
+from lrm_server.engine.protocol import Conversation, EngineStatus, TokenCounts, Written
 from lrm_server.errors import DomainError, ErrorCode, invalid
 from lrm_server.heads.answer import combine
 from lrm_server.heads.catalogue import HeadCatalogue, ModelCard, ServedHead
@@ -20,6 +20,7 @@ from lrm_server.heads.profile import CompositeProfile, LabelProfile, Readout, Ro
 from lrm_server.heads.query import Query, Reply, Timings
 
 PROFILES = ("lrm_contrastive", "lrm_progress", "lrm_completion", "lrm_tri")
+TOKENS = TokenCounts(prompt=180, cached=96, written=7)
 TIMINGS = Timings(decode_ms=1.0, queue_ms=2.0, engine_ms=3.0, total_ms=6.0)
 
 Answers = Callable[[Query], float | DomainError]
@@ -138,6 +139,7 @@ class ScriptedScorer:
             model=model,
             profile=head.profile.digest,
             timings=TIMINGS,
+            tokens=TOKENS,
         )
 
     def _part(self, query: Query, name: str) -> Reply:

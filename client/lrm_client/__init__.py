@@ -30,7 +30,7 @@ from lrm_client.async_vector_episodes import AsyncStepHandle, AsyncVectorEpisode
 from lrm_client.budgets import Run, close_run, get_run, open_run
 from lrm_client.client import RewardClient
 from lrm_client.clock import Hold, Phase, Source
-from lrm_client.connection import Retry
+from lrm_client.connection import Priority, Retry
 from lrm_client.episodes import AsyncEpisode, Episode, StepReward
 from lrm_client.errors import (
     DeadlineExceeded,
@@ -82,6 +82,7 @@ from lrm_client.types import (
     ServedModels,
     StepReply,
     Timings,
+    Tokens,
     Use,
     WindowFrame,
     WindowInfo,
@@ -125,6 +126,7 @@ __all__ = [
     "OpenedEpisode",
     "Overloaded",
     "Phase",
+    "Priority",
     "Query",
     "Rate",
     "Reading",
@@ -149,6 +151,7 @@ __all__ = [
     "StepReward",
     "Subtask",
     "Timings",
+    "Tokens",
     "TrajectoryFailed",
     "TrajectoryOptions",
     "TrajectoryPoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from lrm_client.connection import (
     DEFAULT_TIMEOUT,
     AsyncTransport,
     Call,
+    Priority,
     ResultT,
     Retry,
 )
@@ -55,6 +57,9 @@ class AsyncRewardClient(ClientBase):
         encoder: FrameEncoder | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         run: str | None = None,
+        shared_memory: bool = False,
+        name: str | None = None,
+        priority: Priority | None = None,
     ) -> None:
         super().__init__(
             target,
@@ -64,6 +69,9 @@ class AsyncRewardClient(ClientBase):
             encoder=encoder,
             max_message_bytes=max_message_bytes,
             run=run,
+            shared_memory=shared_memory,
+            name=name,
+            priority=priority,
         )
         self._transport: AsyncTransport = (
             AsyncGrpcTransport(self._connection)
@@ -78,7 +86,11 @@ class AsyncRewardClient(ClientBase):
             LrmError: the call failed as a whole.
         """
         timeout = self._connection.deadline(call.timeout)
-        return call.read(await self._transport.call(call.method, call.request, timeout))
+        with call.lease or nullcontext():
+            if call.lease is not None and not self._reads_shared_memory:
+                self._take_offer(await self.send(calls.shared_memory(timeout)))
+            response = await self._transport.call(call.method, call.request, timeout, call.priority)
+        return call.read(response)
 
     async def score(self, query: Query, *, timeout: float | None = None) -> Reply:
         """Asks one query.
@@ -173,6 +185,8 @@ class AsyncRewardClient(ClientBase):
             LrmError: the trajectory failed as a whole.
         """
         sent, collected = prepared(frames, task, heads, self._encoder, options)
+        if self._encoder.shared is not None and not self._reads_shared_memory:
+            self._take_offer(await self.send(calls.shared_memory()))
         answers = self._transport.trajectory(sent, self._trajectory_deadline(timeout))
         async for response in answers:
             collected.take(response)
@@ -244,6 +258,7 @@ class AsyncRewardClient(ClientBase):
     async def close(self) -> None:
         """Drops the connection. Episodes stay open on the server until it drops them."""
         await self._transport.close()
+        self._close_shared_memory()
 
     async def __aenter__(self) -> AsyncRewardClient:
         return self

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from lrm_client import replies, requests
 from lrm_client.connection import CLOSE, MODELS, OPEN, SCORE, STEP, Call
 from lrm_client.errors import LrmError
-from lrm_client.frames import FrameEncoder
+from lrm_client.frames import FrameEncoder, FrameTable
 from lrm_client.types import (
     EpisodeSpec,
     EpisodeStep,
@@ -24,12 +24,13 @@ def score(
     queries: Sequence[Query], encoder: FrameEncoder, timeout: float | None
 ) -> Call[list[Reply | LrmError]]:
     """Asks a batch of queries."""
-    request = requests.score_request(queries, encoder)
+    frames = FrameTable(encoder)
+    request = requests.score_request(queries, frames)
 
     def read(response: pb.ScoreResponse) -> list[Reply | LrmError]:
         return replies.score_results(response, len(request.queries))
 
-    return Call(SCORE, request, read, timeout)
+    return Call(SCORE, request, read, timeout, frames.fill(request.frames))
 
 
 def open_episodes(
@@ -49,18 +50,28 @@ def step_episodes(
     steps: Sequence[EpisodeStep], encoder: FrameEncoder, timeout: float | None = None
 ) -> Call[list[StepReply | LrmError]]:
     """Steps episodes."""
-    request = requests.step_request(steps, encoder)
+    frames = FrameTable(encoder)
+    request = requests.step_request(steps, frames)
     asked = [(step.episode, step.step) for step in request.steps]
 
     def read(response: pb.StepEpisodesResponse) -> list[StepReply | LrmError]:
         return replies.step_results(response, asked)
 
-    return Call(STEP, request, read, timeout)
+    return Call(STEP, request, read, timeout, frames.fill(request.frames))
 
 
 def close_episodes(episodes: Iterable[str], timeout: float | None = None) -> Call[dict[str, bool]]:
     """Closes episodes."""
     return Call(CLOSE, requests.close_request(episodes), replies.close_results, timeout)
+
+
+def shared_memory(timeout: float | None = None) -> Call[bool]:
+    """Asks whether the server reads frames from shared memory."""
+
+    def read(response: pb.ListModelsResponse) -> bool:
+        return response.limits.shared_memory
+
+    return Call(MODELS, pb.ListModelsRequest(), read, timeout)
 
 
 def models(timeout: float | None = None) -> Call[ServedModels]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from lrm_client.connection import (
     DEFAULT_MAX_MESSAGE_BYTES,
     DEFAULT_TIMEOUT,
     Call,
+    Priority,
     ResultT,
     Retry,
     Transport,
@@ -51,12 +53,18 @@ class RewardClient(ClientBase):
             an ``http://`` or ``https://`` URL.
         token: sent as a bearer token; needed by servers off loopback.
         timeout: seconds that a call may take, retries included; each method takes its own.
-        retry: how often a call is tried when the server is unavailable.
+        retry: how often a call is tried when the server is unavailable or full.
         encoder: how frames are encoded.
         max_message_bytes: limit of a request and of a response, 64 MiB unless told
             otherwise; the server has its own.
         run: id of the run that asks, whose queries the server counts and bounds; None for
             no bound.
+        shared_memory: hand raw frames to a server on this machine in memory that it reads;
+            see ``lrm_client.shared_memory``. Over gRPC, on Linux, as the server's user.
+        name: by which the server tells clients apart, which take turns in its queue; a random
+            one unless it is given. Clients of one name share one turn.
+        priority: ``interactive`` for a robot, which is answered before ``batch``. Unless it is
+            given, robot sessions are interactive and all else is batch.
 
     Raises:
         ValueError: a target that is none, or a number out of range.
@@ -72,6 +80,9 @@ class RewardClient(ClientBase):
         encoder: FrameEncoder | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         run: str | None = None,
+        shared_memory: bool = False,
+        name: str | None = None,
+        priority: Priority | None = None,
     ) -> None:
         super().__init__(
             target,
@@ -81,6 +92,9 @@ class RewardClient(ClientBase):
             encoder=encoder,
             max_message_bytes=max_message_bytes,
             run=run,
+            shared_memory=shared_memory,
+            name=name,
+            priority=priority,
         )
         self._transport: Transport = (
             GrpcTransport(self._connection)
@@ -95,7 +109,11 @@ class RewardClient(ClientBase):
             LrmError: the call failed as a whole.
         """
         timeout = self._connection.deadline(call.timeout)
-        return call.read(self._transport.call(call.method, call.request, timeout))
+        with call.lease or nullcontext():
+            if call.lease is not None and not self._reads_shared_memory:
+                self._take_offer(self.send(calls.shared_memory(timeout)))
+            response = self._transport.call(call.method, call.request, timeout, call.priority)
+        return call.read(response)
 
     def score(self, query: Query, *, timeout: float | None = None) -> Reply:
         """Asks one query.
@@ -188,6 +206,8 @@ class RewardClient(ClientBase):
             LrmError: the trajectory failed as a whole.
         """
         sent, collected = prepared(frames, task, heads, self._encoder, options)
+        if self._encoder.shared is not None and not self._reads_shared_memory:
+            self._take_offer(self.send(calls.shared_memory()))
         answers = self._transport.trajectory(sent, self._trajectory_deadline(timeout))
         for response in answers:
             collected.take(response)
@@ -265,6 +285,7 @@ class RewardClient(ClientBase):
     def close(self) -> None:
         """Drops the connection. Episodes stay open on the server until it drops them."""
         self._transport.close()
+        self._close_shared_memory()
 
     def __enter__(self) -> RewardClient:
         return self

@@ -6,11 +6,23 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    get_args,
+)
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from google.protobuf.message import Message
 
+from lrm_client.shared_memory import Lease
 from lrm_client.wire import reward_pb2 as pb
 
 if TYPE_CHECKING:
@@ -29,16 +41,17 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often a call is tried when the server is unavailable, and only then.
+    """How often a call is tried when the server is unavailable or full, and only then.
 
     The waits are drawn at random below initial, initial x multiplier, ... up to maximum
-    seconds, and a server's own hint is followed. All attempts share the call's one
-    deadline. Requests can be repeated safely: they bring their own ids.
+    seconds. Where the server says when to come back, they begin there, and are drawn below
+    as long again: clients that were told the same do not come back together. All attempts
+    share the call's one deadline. Requests can be repeated safely: they bring their own ids.
 
     Attributes:
         attempts: at least 1, the first included.
         initial_seconds: bound of the first wait.
-        maximum_seconds: bound of every wait.
+        maximum_seconds: bound of every wait that the server says nothing of.
         multiplier: growth of the bound.
 
     Raises:
@@ -69,6 +82,19 @@ class Retry:
 
 RUN_KEY: Final = "lrm-run"
 """Metadata and header that name the run that asks."""
+CLIENT_KEY: Final = "lrm-client"
+"""Metadata and header that name the client that asks."""
+PRIORITY_KEY: Final = "lrm-priority"
+"""Metadata and header that say how urgent a request is."""
+MAX_NAME_LENGTH: Final = 100
+
+Priority: TypeAlias = Literal["interactive", "batch"]
+"""``interactive`` for who acts on the answer at once, such as a robot; it is answered first."""
+
+
+def fresh_name() -> str:
+    """A name that no other client has."""
+    return uuid4().hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +141,14 @@ def parse_target(target: str) -> Target:
 class Connection:
     """What a transport needs to know. The token is not shown.
 
+    Attributes:
+        name: of the client, by which the server shares its engine out; another one for each
+            client unless it is given.
+        priority: of its requests; None leaves it to the server.
+
     Raises:
-        ValueError: a timeout that is not finite and positive, a token or a run that no
-            header can carry, or a limit below 1.
+        ValueError: a timeout that is not finite and positive, a token, a run or a name that
+            no header can carry, no priority, or a limit below 1.
     """
 
     target: Target
@@ -126,6 +157,8 @@ class Connection:
     retry: Retry = Retry()
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     run: str | None = None
+    name: str = field(default_factory=fresh_name)
+    priority: Priority | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout < math.inf:
@@ -136,17 +169,28 @@ class Connection:
             self.run.isascii() and self.run.isprintable() and self.run.strip()
         ):
             raise ValueError("run must be printable ASCII, and not empty")
+        if not (self.name.isascii() and self.name.isprintable()) or " " in self.name:
+            raise ValueError("name must be printable ASCII without spaces")
+        if not 0 < len(self.name) <= MAX_NAME_LENGTH:
+            raise ValueError(f"name must have 1 to {MAX_NAME_LENGTH} characters")
+        if self.priority not in (None, *get_args(Priority)):
+            raise ValueError(f"priority must be interactive or batch, not {self.priority!r}")
         if self.max_message_bytes < 1:
             raise ValueError(f"max_message_bytes must be positive, not {self.max_message_bytes}")
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """What every call carries: the token and the run, where there are any."""
-        carried = {}
+    def headers(self, priority: Priority | None = None) -> dict[str, str]:
+        """What a call carries: the client's name, and token, run and priority if any.
+
+        Args:
+            priority: of the call, where the client has none of its own.
+        """
+        carried = {CLIENT_KEY: self.name}
         if self.token:
             carried["authorization"] = f"Bearer {self.token}"
         if self.run:
             carried[RUN_KEY] = self.run
+        if chosen := self.priority or priority:
+            carried[PRIORITY_KEY] = chosen
         return carried
 
     def deadline(self, timeout: float | None) -> float:
@@ -186,19 +230,35 @@ TRAJECTORY: Final = Method("ScoreTrajectory", pb.ScoreTrajectoryRequest, pb.Scor
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[ResultT]):
-    """A request that is ready to be sent, and how its response is read."""
+    """A request that is ready to be sent, and how its response is read.
+
+    Attributes:
+        method: of the service.
+        request: its message.
+        read: makes the result of the response.
+        timeout: seconds; None for the client's own.
+        lease: of the shared memory that the request refers to, which is held until the
+            response is there; None when it refers to none.
+        priority: of a client that has none of its own.
+    """
 
     method: Method[Any, Any]
     request: Message
     read: Callable[[Any], ResultT]
     timeout: float | None = None
+    lease: Lease | None = None
+    priority: Priority | None = None
 
 
 class Transport(Protocol):
     """Carries requests to a server; whole-call failures raise ``LrmError``."""
 
     def call(
-        self, method: Method[RequestT, ResponseT], request: RequestT, timeout: float
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        timeout: float,
+        priority: Priority | None = None,
     ) -> ResponseT:
         """Sends a request and waits at most ``timeout`` seconds, retries included."""
         ...
@@ -218,7 +278,11 @@ class AsyncTransport(Protocol):
     """As ``Transport``, on an event loop."""
 
     async def call(
-        self, method: Method[RequestT, ResponseT], request: RequestT, timeout: float
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        timeout: float,
+        priority: Priority | None = None,
     ) -> ResponseT:
         """Sends a request and waits at most ``timeout`` seconds, retries included."""
         ...

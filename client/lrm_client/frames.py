@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lrm_client.errors import InvalidRequest
+from lrm_client.shared_memory import Lease, SharedMemory
 from lrm_client.wire import reward_pb2 as pb
 
 FrameEncoding: TypeAlias = Literal["auto", "raw", "jpeg", "png"]
@@ -56,17 +57,27 @@ class FrameEncoder:
             256 x 256 pixels raw, the size at which learners render, and larger frames as
             JPEG, whose bytes are some twenty times fewer than a camera's raw ones.
         quality: of JPEG, 1 to 100.
+        shared: where raw frames go for a server on this machine, which a client makes
+            when it is told ``shared_memory``; ``auto`` is then raw at every size. None
+            for frames that travel in their requests.
 
     Raises:
-        ValueError: an unknown encoding, or a quality out of range.
+        ValueError: an unknown encoding, a quality out of range, or shared memory for
+            frames that are not raw.
     """
 
     encoding: FrameEncoding = "auto"
     quality: int = JPEG_QUALITY
+    shared: SharedMemory | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.encoding not in ("auto", "raw", "jpeg", "png"):
             raise ValueError(f"encoding must be auto, raw, jpeg or png, not {self.encoding!r}")
+        if self.shared is not None and self.encoding not in ("auto", "raw"):
+            raise ValueError(
+                f"shared_memory holds raw frames and the encoding is {self.encoding}: make it "
+                "auto or raw, or leave shared_memory out"
+            )
         if not 1 <= self.quality <= 100:
             raise ValueError(f"quality must be 1 to 100, not {self.quality}")
 
@@ -92,7 +103,8 @@ class FrameEncoder:
         height, width = pixels.shape[:2]
         encoding = self.encoding
         if encoding == "auto":
-            encoding = "raw" if height * width <= RAW_PIXELS else "jpeg"
+            small = height * width <= RAW_PIXELS
+            encoding = "raw" if small or self.shared is not None else "jpeg"
         if encoding == "raw":
             return EncodedFrame("raw", pixels.tobytes(), height, width)
         buffer = io.BytesIO()
@@ -117,16 +129,6 @@ class FrameEncoder:
         return [self.encode(frame) for frame in pixels]
 
 
-def wire_frame(frame: EncodedFrame) -> pb.Frame:
-    """The wire's message of a frame."""
-    return pb.Frame(
-        encoding=_WIRE_ENCODING[frame.encoding],
-        data=frame.data,
-        height=frame.height,
-        width=frame.width,
-    )
-
-
 class FrameTable:
     """The frames of one request, each once, in the order of their indices."""
 
@@ -148,27 +150,53 @@ class FrameTable:
             self._index[key] = index
         return index
 
-    def fill(self, batch: pb.FrameBatch) -> None:
-        """Writes one raw tensor when every frame is raw and of one size, else a list.
+    def fill(self, batch: pb.FrameBatch) -> Lease | None:
+        """Writes the frames into the request's own batch.
 
-        The batch is the request's own: a message that is put into another is copied,
-        and the frames of a learner are tens of megabytes.
+        Returns:
+            What holds raw frames in shared memory until the request is answered; None
+            when all frames travel in the request.
         """
-        sizes = {(frame.encoding, frame.height, frame.width) for frame in self._frames}
-        if len(sizes) == 1 and self._frames[0].encoding == "raw":
-            first, tensor = self._frames[0], batch.tensor
-            tensor.data = b"".join([frame.data for frame in self._frames])
-            tensor.count = len(self._frames)
-            tensor.height, tensor.width = first.height, first.width
-            return
-        batch.list.SetInParent()
-        for frame in self._frames:
-            batch.list.frames.add(
-                encoding=_WIRE_ENCODING[frame.encoding],
-                data=frame.data,
-                height=frame.height,
-                width=frame.width,
-            )
+        lease = self._encoder.shared.lease() if self._encoder.shared is not None else None
+        return lease if fill_batch(batch, self._frames, lease) else None
+
+
+def fill_batch(batch: pb.FrameBatch, frames: Sequence[EncodedFrame], lease: Lease | None) -> bool:
+    """Writes one raw tensor when every frame is raw and of one size, else a list.
+
+    The batch is the request's own: a message that is put into another is copied, and the
+    frames of a learner are tens of megabytes.
+
+    Args:
+        batch: of a request.
+        frames: as they travel.
+        lease: of shared memory for the raw ones; None for none.
+
+    Returns:
+        Whether the raw ones are in shared memory.
+    """
+    raw = [frame.data for frame in frames if frame.encoding == "raw"]
+    shared = lease.put(raw) if lease is not None and raw else None
+    sizes = {(frame.encoding, frame.height, frame.width) for frame in frames}
+    if len(sizes) == 1 and raw:
+        tensor = batch.tensor
+        tensor.count, tensor.height, tensor.width = len(raw), frames[0].height, frames[0].width
+        if shared is None:
+            tensor.data = b"".join(raw)
+        else:
+            tensor.shared.CopyFrom(shared)
+        return shared is not None
+    batch.list.SetInParent()
+    for frame in frames:
+        sent = batch.list.frames.add(
+            encoding=_WIRE_ENCODING[frame.encoding], height=frame.height, width=frame.width
+        )
+        if shared is None or frame.encoding != "raw":
+            sent.data = frame.data
+        else:
+            sent.shared.CopyFrom(shared)
+            shared.offset += len(frame.data)
+    return shared is not None
 
 
 def as_array(frame: Any) -> NDArray[Any]:

@@ -93,6 +93,9 @@ def reply_message(body: Mapping[str, Any], head: str = "") -> pb.Reply:
     for name, part in (body.get("components") or {}).items():
         reply.components.append(reply_message(part, name))
     _put_timings(reply.timings, body)
+    if tokens := body.get("tokens"):
+        for name in ("prompt", "cached", "written"):
+            setattr(reply.tokens, name, tokens.get(name) or 0)
     return reply
 
 

@@ -19,6 +19,7 @@ from lrm_client.types import (
     ServedModels,
     StepReply,
     Timings,
+    Tokens,
     WindowInfo,
 )
 from lrm_client.wire import reward_pb2 as pb
@@ -151,6 +152,7 @@ def reply_from_wire(reply: pb.Reply) -> Reply:
         model=reply.model,
         profile=reply.profile,
         timings=_timings(reply.timings),
+        tokens=_tokens(reply.tokens) if reply.HasField("tokens") else None,
     )
 
 
@@ -201,6 +203,10 @@ def _readout(number: int) -> Readout | None:
 
 def _timings(timings: pb.Timings) -> Timings:
     return Timings(timings.decode_ms, timings.queue_ms, timings.engine_ms, timings.total_ms)
+
+
+def _tokens(tokens: pb.Tokens) -> Tokens:
+    return Tokens(tokens.prompt, tokens.cached, tokens.written)
 
 
 def _check_count(got: int, asked: int, what: str) -> None:

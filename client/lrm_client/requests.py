@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 
 from lrm_client.errors import InvalidRequest
-from lrm_client.frames import FrameEncoder, FrameTable
+from lrm_client.frames import FrameTable
 from lrm_client.subtasks import Subtask
 from lrm_client.types import EpisodeSpec, EpisodeStep, Query, WindowFrame
 from lrm_client.wire import reward_pb2 as pb
@@ -18,18 +18,15 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def score_request(queries: Sequence[Query], encoder: FrameEncoder) -> pb.ScoreRequest:
-    """The request of a batch, in which each frame travels once.
+def score_request(queries: Sequence[Query], frames: FrameTable) -> pb.ScoreRequest:
+    """The request of a batch without its frames, which are added to the table, each once.
 
     Raises:
         InvalidRequest: no queries, or a query that no server could take.
     """
     if not queries:
         raise InvalidRequest("a batch holds at least one query", field="queries")
-    frames = FrameTable(encoder)
-    request = pb.ScoreRequest(queries=[_query(query, frames) for query in queries])
-    frames.fill(request.frames)
-    return request
+    return pb.ScoreRequest(queries=[_query(query, frames) for query in queries])
 
 
 def open_request(specs: Iterable[EpisodeSpec]) -> pb.OpenEpisodesRequest:
@@ -37,12 +34,9 @@ def open_request(specs: Iterable[EpisodeSpec]) -> pb.OpenEpisodesRequest:
     return pb.OpenEpisodesRequest(episodes=[_spec(spec) for spec in specs])
 
 
-def step_request(steps: Sequence[EpisodeStep], encoder: FrameEncoder) -> pb.StepEpisodesRequest:
-    """The request that steps episodes, in which each frame travels once."""
-    frames = FrameTable(encoder)
-    request = pb.StepEpisodesRequest(steps=[_step(step, frames) for step in steps])
-    frames.fill(request.frames)
-    return request
+def step_request(steps: Sequence[EpisodeStep], frames: FrameTable) -> pb.StepEpisodesRequest:
+    """The request that steps episodes without its frames, as ``score_request``."""
+    return pb.StepEpisodesRequest(steps=[_step(step, frames) for step in steps])
 
 
 def close_request(episodes: Iterable[str]) -> pb.CloseEpisodesRequest:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 from dataclasses import replace
 from typing import Final
 
 from lrm_client import calls
+from lrm_client.attempts import spread
 from lrm_client.clock import due_heads
 from lrm_client.connection import CLOSE, Call, ResultT, Retry
 from lrm_client.episode_calls import EpisodeCalls
@@ -71,10 +71,9 @@ class RobotWorker:
         run(self._table.close(), self._sender)
 
     def _wait(self, error: LrmError) -> float:
-        """Seconds until the next attempt: full jitter, and at least what the server asks for."""
-        wait = random.uniform(0.0, self._backoff.bound(self._failures))  # noqa: S311
-        asked = error.retry_after_seconds if isinstance(error, Overloaded) else None
-        return max(wait, asked or 0.0)
+        """Seconds until the next attempt: at random, and at least what the server asks for."""
+        told = error.retry_after_seconds if isinstance(error, Overloaded) else None
+        return spread(self._backoff.bound(self._failures), told)
 
     def _open(self, opening: Opening) -> LrmError | None:
         tasks = {} if opening.task is None else {_ROBOT: opening.task}
@@ -132,7 +131,7 @@ class RobotWorker:
 
 
 class _DeadlineSender:
-    """The client with the session's deadline on every call; once closed, for closing alone.
+    """The client with a robot's deadline and priority on every call; once closed, for closing.
 
     A call that opens an episode again asks several frames, one after the other: with the
     time of one it might fail for ever.
@@ -159,7 +158,8 @@ class _DeadlineSender:
             raise Unavailable("the session is closed")
         steps = call.request.steps if isinstance(call.request, pb.StepEpisodesRequest) else ()
         frames = sum(step.HasField("frame") for step in steps)
-        return self._client.send(replace(call, timeout=self._timeout_s * max(1, frames)))
+        timeout = self._timeout_s * max(1, frames)
+        return self._client.send(replace(call, timeout=timeout, priority="interactive"))
 
 
 def _unexpected(error: Exception) -> LrmError:

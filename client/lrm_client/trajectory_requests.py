@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from lrm_client.errors import InvalidRequest
-from lrm_client.frames import EncodedFrame, FrameEncoder, FrameLike, wire_frame
+from lrm_client.frames import EncodedFrame, FrameEncoder, FrameLike, fill_batch
 from lrm_client.requests import subtask_messages
+from lrm_client.shared_memory import Lease
 from lrm_client.subtasks import Subtask
 from lrm_client.thinning import Thinning
 from lrm_client.trajectories import Normalise, TrajectoryLike, Windows
@@ -88,6 +89,8 @@ class SentTrajectory:
             raise InvalidRequest("a video brings its own times: leave them out", field="times")
         self.replayable = not isinstance(frames, Iterator)
         self._refusal: Exception | None = None
+        self._lease: Lease | None = None
+        """Of shared memory; it is held for as long as the trajectory may be being read."""
         self._indices: list[int] = []
         self._thinning: Thinning[tuple[FrameLike, ...]] = Thinning(every)
         self.spec = pb.TrajectorySpec(
@@ -127,12 +130,16 @@ class SentTrajectory:
             for at in range(0, max(1, len(self.video)), VIDEO_CHUNK):
                 yield pb.ScoreTrajectoryRequest(video=self.video[at : at + VIDEO_CHUNK])
             return
+        # Of this attempt alone: the server may still be reading what an earlier one sent.
+        shared = self._encoder.shared
+        lease = self._lease = shared.lease() if shared is not None else None
         try:
             for frames, time in self.moments():
-                batch = pb.FrameList(frames=[wire_frame(frame) for frame in frames])
-                times = () if time is None else (time,)
-                message = pb.TrajectoryFrames(frames=pb.FrameBatch(list=batch), times=times)
-                yield pb.ScoreTrajectoryRequest(frames=message)
+                message = pb.ScoreTrajectoryRequest()
+                fill_batch(message.frames.frames, frames, lease)
+                if time is not None:
+                    message.frames.times.append(time)
+                yield message
         except Exception as error:
             # A transport swallows what the iterator of its requests raises.
             self._refusal = error

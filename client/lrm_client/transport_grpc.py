@@ -13,7 +13,14 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from lrm_client.attempts import Attempts
-from lrm_client.connection import TRAJECTORY, Connection, Method, RequestT, ResponseT
+from lrm_client.connection import (
+    TRAJECTORY,
+    Connection,
+    Method,
+    Priority,
+    RequestT,
+    ResponseT,
+)
 from lrm_client.errors import InvalidRequest, LrmError, Unavailable
 from lrm_client.problems import error_from_problem, problem_from_rpc
 from lrm_client.trajectory_requests import SentTrajectory
@@ -43,7 +50,9 @@ class _Base:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._metadata = tuple(connection.headers.items())
+
+    def _metadata(self, priority: Priority | None = None) -> tuple[tuple[str, str], ...]:
+        return tuple(self._connection.headers(priority).items())
 
     def _path(self, method: Method[RequestT, ResponseT]) -> str:
         return f"/{SERVICE}/{method.name}"
@@ -72,17 +81,21 @@ class GrpcTransport(_Base):
         )
 
     def call(
-        self, method: Method[RequestT, ResponseT], request: RequestT, timeout: float
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        timeout: float,
+        priority: Priority | None = None,
     ) -> ResponseT:
         """Sends a request and waits at most ``timeout`` seconds, retries included."""
-        data = self._serialised(request)
+        data, metadata = self._serialised(request), self._metadata(priority)
         attempts = Attempts(self._connection.retry, time.monotonic() + timeout)
         while True:
             try:
                 send: grpc.UnaryUnaryMultiCallable[bytes, ResponseT] = self._channel.unary_unary(
                     self._path(method), response_deserializer=method.response.FromString
                 )
-                return send(data, timeout=attempts.remaining(), metadata=self._metadata)
+                return send(data, timeout=attempts.remaining(), metadata=metadata)
             except grpc.RpcError as error:
                 problem, cause = problem_from_rpc(error), error
             except ValueError as error:
@@ -118,7 +131,9 @@ class GrpcTransport(_Base):
                     request_serializer=self._serialised,
                     response_deserializer=TRAJECTORY.response.FromString,
                 )
-                call = send(sent.messages(), timeout=attempts.remaining(), metadata=self._metadata)
+                call = send(
+                    sent.messages(), timeout=attempts.remaining(), metadata=self._metadata()
+                )
                 if begun is not None:
                     begun(call)
                 try:
@@ -156,10 +171,14 @@ class AsyncGrpcTransport(_Base):
         self._closed = False
 
     async def call(
-        self, method: Method[RequestT, ResponseT], request: RequestT, timeout: float
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        timeout: float,
+        priority: Priority | None = None,
     ) -> ResponseT:
         """Sends a request and waits at most ``timeout`` seconds, retries included."""
-        data = self._serialised(request)
+        data, metadata = self._serialised(request), self._metadata(priority)
         attempts = Attempts(self._connection.retry, time.monotonic() + timeout)
         while True:
             try:
@@ -168,7 +187,7 @@ class AsyncGrpcTransport(_Base):
                         self._path(method), response_deserializer=method.response.FromString
                     )
                 )
-                return await send(data, timeout=attempts.remaining(), metadata=self._metadata)
+                return await send(data, timeout=attempts.remaining(), metadata=metadata)
             except grpc.RpcError as error:
                 problem, cause = problem_from_rpc(error), error
             except grpc.aio.UsageError as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 
 from lrm_client.attempts import Attempts, too_late
-from lrm_client.connection import Connection, Method, RequestT, ResponseT
+from lrm_client.connection import Connection, Method, Priority, RequestT, ResponseT
 from lrm_client.errors import InvalidRequest, Unavailable
 from lrm_client.http_requests import Exchange, exchanges, lanes
 from lrm_client.http_responses import Outcome, assemble, is_unanswered
@@ -21,6 +21,8 @@ from lrm_client.problems import error_from_problem, problem_from_httpx, problem_
 from lrm_client.trajectory_requests import SentTrajectory
 from lrm_client.wire import reward_pb2 as pb
 from lrm_client.wire.reward_pb2 import Problem
+
+Headers: TypeAlias = Mapping[str, str]
 
 CONCURRENT_REQUESTS = 32
 """How many episodes' requests a client has in flight at once."""
@@ -31,10 +33,9 @@ class _Base:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        headers = {"accept": "application/json", **connection.headers}
         self._settings: dict[str, Any] = {
             "base_url": connection.target.address,
-            "headers": headers,
+            "headers": {"accept": "application/json"},
             # A proxy named in the environment would look for the server on its own machine.
             "trust_env": not connection.target.loopback,
         }
@@ -84,10 +85,14 @@ class HttpTransport(_Base):
         self._workers = ThreadPoolExecutor(CONCURRENT_REQUESTS, "lrm-http")
 
     def call(
-        self, method: Method[RequestT, ResponseT], request: RequestT, timeout: float
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        timeout: float,
+        priority: Priority | None = None,
     ) -> ResponseT:
         """Sends a request and waits at most ``timeout`` seconds, retries included."""
-        deadline = time.monotonic() + timeout
+        headers, deadline = self._connection.headers(priority), time.monotonic() + timeout
         planned = exchanges(method, request)
         contents = [self._content(exchange) for exchange in planned]
         outcomes: dict[int, Outcome] = {}
@@ -96,7 +101,7 @@ class HttpTransport(_Base):
             outcome: Outcome = {}
             for index in lane:
                 if not is_unanswered(outcome):
-                    outcome = self._exchange(planned[index], contents[index], deadline)
+                    outcome = self._exchange(planned[index], contents[index], headers, deadline)
                 outcomes[index] = outcome
 
         parallel = lanes(planned)
@@ -115,7 +120,8 @@ class HttpTransport(_Base):
     ) -> Iterator[pb.ScoreTrajectoryResponse]:
         """Sends a trajectory; what is answered, within ``timeout`` seconds, retries included."""
         exchange, content = trajectory_exchange(sent)
-        yield from _answered(self._exchange(exchange, content, time.monotonic() + timeout))
+        headers, deadline = self._connection.headers(), time.monotonic() + timeout
+        yield from _answered(self._exchange(exchange, content, headers, deadline))
 
     def close(self) -> None:
         """Drops the connections; calls after it fail."""
@@ -126,17 +132,21 @@ class HttpTransport(_Base):
         if self._client.is_closed:
             raise Unavailable("the client is closed")
 
-    def _exchange(self, exchange: Exchange, content: bytes | None, deadline: float) -> Outcome:
+    def _exchange(
+        self, exchange: Exchange, content: bytes | None, headers: Headers, deadline: float
+    ) -> Outcome:
         self._check_open()
         attempts = Attempts(self._connection.retry, deadline)
         while True:
-            outcome = self._attempt(exchange, content, attempts.remaining())
+            outcome = self._attempt(exchange, content, headers, attempts.remaining())
             wait = attempts.wait_after(outcome) if isinstance(outcome, Problem) else None
             if wait is None:
                 return outcome
             time.sleep(wait)
 
-    def _attempt(self, exchange: Exchange, content: bytes | None, seconds: float) -> Outcome:
+    def _attempt(
+        self, exchange: Exchange, content: bytes | None, headers: Headers, seconds: float
+    ) -> Outcome:
         if seconds <= 0:
             return too_late()
         try:
@@ -144,7 +154,7 @@ class HttpTransport(_Base):
                 exchange.method,
                 exchange.path,
                 content=content,
-                headers=_headers(exchange, seconds),
+                headers={**headers, **_headers(exchange, seconds)},
                 timeout=seconds,
             )
         except httpx.HTTPError as error:
@@ -161,10 +171,14 @@ class AsyncHttpTransport(_Base):
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
 
     async def call(
-        self, method: Method[RequestT, ResponseT], request: RequestT, timeout: float
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        timeout: float,
+        priority: Priority | None = None,
     ) -> ResponseT:
         """Sends a request and waits at most ``timeout`` seconds, retries included."""
-        deadline = time.monotonic() + timeout
+        headers, deadline = self._connection.headers(priority), time.monotonic() + timeout
         planned = exchanges(method, request)
         contents = [self._content(exchange) for exchange in planned]
         outcomes: dict[int, Outcome] = {}
@@ -173,7 +187,9 @@ class AsyncHttpTransport(_Base):
             outcome: Outcome = {}
             for index in lane:
                 if not is_unanswered(outcome):
-                    outcome = await self._exchange(planned[index], contents[index], deadline)
+                    outcome = await self._exchange(
+                        planned[index], contents[index], headers, deadline
+                    )
                 outcomes[index] = outcome
 
         await asyncio.gather(*map(follow, lanes(planned)))
@@ -186,10 +202,10 @@ class AsyncHttpTransport(_Base):
         self, sent: SentTrajectory, timeout: float
     ) -> AsyncIterator[pb.ScoreTrajectoryResponse]:
         """As of the blocking client."""
-        deadline = time.monotonic() + timeout
+        headers, deadline = self._connection.headers(), time.monotonic() + timeout
         # Writing the form takes a while for many frames: other tasks go on meanwhile.
         exchange, content = await asyncio.to_thread(trajectory_exchange, sent)
-        for response in _answered(await self._exchange(exchange, content, deadline)):
+        for response in _answered(await self._exchange(exchange, content, headers, deadline)):
             yield response
 
     async def close(self) -> None:
@@ -197,20 +213,22 @@ class AsyncHttpTransport(_Base):
         await self._client.aclose()
 
     async def _exchange(
-        self, exchange: Exchange, content: bytes | None, deadline: float
+        self, exchange: Exchange, content: bytes | None, headers: Headers, deadline: float
     ) -> Outcome:
         if self._client.is_closed:
             raise Unavailable("the client is closed")
         attempts = Attempts(self._connection.retry, deadline)
         while True:
             async with self._slots:
-                outcome = await self._attempt(exchange, content, attempts.remaining())
+                outcome = await self._attempt(exchange, content, headers, attempts.remaining())
             wait = attempts.wait_after(outcome) if isinstance(outcome, Problem) else None
             if wait is None:
                 return outcome
             await asyncio.sleep(wait)
 
-    async def _attempt(self, exchange: Exchange, content: bytes | None, seconds: float) -> Outcome:
+    async def _attempt(
+        self, exchange: Exchange, content: bytes | None, headers: Headers, seconds: float
+    ) -> Outcome:
         if seconds <= 0:
             return too_late()
         try:
@@ -219,7 +237,7 @@ class AsyncHttpTransport(_Base):
                     exchange.method,
                     exchange.path,
                     content=content,
-                    headers=_headers(exchange, seconds),
+                    headers={**headers, **_headers(exchange, seconds)},
                     timeout=seconds,
                 ),
                 seconds,

@@ -119,6 +119,21 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of all that the model was asked for a reply.
+
+    Attributes:
+        prompt: of the prompts, frames included.
+        cached: how many of those were known from earlier prompts and not computed again.
+        written: by the model, of its own; reading a label writes nothing.
+    """
+
+    prompt: int
+    cached: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A head's answer to one query.
 
@@ -141,6 +156,7 @@ class Reply:
         model: fingerprint of the checkpoint.
         profile: digest of the profile.
         timings: the server's.
+        tokens: None where the server does not count them.
     """
 
     head: str
@@ -158,6 +174,7 @@ class Reply:
     model: str = ""
     profile: str = ""
     timings: Timings = Timings()
+    tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True)

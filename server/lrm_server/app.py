@@ -28,10 +28,11 @@ from lrm_server.episodes.store import MemoryEpisodeStore
 from lrm_server.errors import DomainError
 from lrm_server.heads.scorer import Scorer
 from lrm_server.ops.auth import TokenCheck
-from lrm_server.ops.budgets import BudgetedScorer
+from lrm_server.ops.budgets import BudgetedScorer, RunBudgets
 from lrm_server.ops.health import Health
 from lrm_server.ops.metered import MeteredScorer
 from lrm_server.ops.metrics import Metrics
+from lrm_server.threads import FrameThreads
 from lrm_server.trajectories.service import TrajectoryService
 
 FAILED: Final = 1
@@ -67,10 +68,12 @@ class Server:
         self.metrics = Metrics()
         self.metrics.build(version=__version__)
         self.health = Health()
-        self._calls = Calls(Limits.of(settings, max_labels=MAX_TOKENS_PER_NODE))
+        runs = RunBudgets(most=settings.max_runs, idle_seconds=settings.run_idle_seconds)
+        self._decoding = FrameThreads(settings.frame_threads, "frames")
+        limits = Limits.of(settings, max_labels=MAX_TOKENS_PER_NODE)
+        self._calls = Calls(limits, runs, self._decoding)
         check = TokenCheck(settings.secret())
-        self._decoding = ThreadPoolExecutor(settings.frame_threads, "episode-frames")
-        # A video takes long to decode: the frames of episodes do not queue behind it.
+        # A video takes long to decode: other frames do not queue behind it.
         self._trajectory_frames = ThreadPoolExecutor(settings.frame_threads, "trajectory-frames")
         most = settings.max_requests
         self._grpc = grpc_server(self._calls, self.health, self.metrics, check, max_requests=most)
@@ -106,8 +109,12 @@ class Server:
         episodes = EpisodeService(
             metered, store, executor=self._decoding, observer=self.metrics.rewards
         )
-        model = scorer.catalogue.model
-        self.metrics.build(version=__version__, model=model.id, fingerprint=model.fingerprint)
+        models = [each.model for each in scorer.catalogue.models]
+        self.metrics.build(
+            version=__version__,
+            model=",".join(model.id for model in models),
+            fingerprint=",".join(model.fingerprint for model in models),
+        )
         trajectories = TrajectoryService(
             metered, self._calls.limits.trajectory, executor=self._trajectory_frames
         )
@@ -238,7 +245,8 @@ async def _answer(settings: Settings, server: Server, stopped: asyncio.Event) ->
     """Holds the engine open while requests are answered."""
     async with open_scorer(settings, server.metrics.remote_tokens) as scorer:
         server.attach(scorer)
-        _log.info("ready", model=scorer.catalogue.model.id, heads=list(scorer.catalogue))
+        for each in scorer.catalogue.models:
+            _log.info("ready", model=each.model.id, heads=list(each))
         await stopped.wait()
         _log.info("stopping", grace_seconds=settings.shutdown_grace_seconds)
         await server.stop(settings.shutdown_grace_seconds)

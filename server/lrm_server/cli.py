@@ -11,6 +11,7 @@ import typer
 from lrm_client import LrmError, Readout, Use, __version__
 from lrm_server.commands.audit import EPILOG as AUDIT_EPILOG
 from lrm_server.commands.audit import audit
+from lrm_server.commands.bench import bench
 from lrm_server.commands.connection import DEFAULT_SERVER, NoServerError, ServerChoice, connect
 from lrm_server.commands.eval import evaluate
 from lrm_server.commands.filter import filter_episodes
@@ -56,7 +57,7 @@ def _root(
 @app.command(
     epilog="Each flag is also a variable (--http-port is LRM_HTTP_PORT) and a key of the settings "
     "file (http_port). Flags win over variables, and variables over the file. "
-    "LRM_ADAPTERS holds a JSON object."
+    "LRM_ADAPTERS holds a JSON object. Several engines in one server are the file's (engines)."
 )
 @takes_settings
 def serve(
@@ -74,7 +75,8 @@ def serve(
         raise wrong(*error.problems) from error
     except (OSError, ValueError) as error:
         raise wrong(f"token_file: {error}") from error
-    if settings.backend == "vllm" and find_spec("vllm") is None:
+    on_vllm = any(engine.backend == "vllm" for engine in settings.each_engine().values())
+    if on_vllm and find_spec("vllm") is None:
         raise failed(f"vllm is not installed. Install the server: {INSTALL}")
     from lrm_server.app import serve as run_server
     from lrm_server.ops.logging import configure_logging
@@ -193,3 +195,4 @@ def demo(
 
 app.command("eval")(evaluate)
 app.command("filter")(filter_episodes)
+app.add_typer(bench)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -19,93 +20,28 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-Positive = Annotated[int, Field(ge=1)]
+from lrm_server.engine_settings import EngineSettings, Positive
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
-    """One class for all settings; every field is a flag, a variable and a key of the YAML file."""
+def _in_words(given: object) -> object:
+    """YAML takes a bare yes or no for a truth value."""
+    return ("no", "yes")[given] if isinstance(given, bool) else given
+
+
+class Settings(EngineSettings, BaseSettings):
+    """All settings; every field but ``engines`` is a flag, and all are variables and YAML keys."""
 
     model_config = SettingsConfigDict(
         env_prefix="LRM_", extra="forbid", frozen=True, env_nested_delimiter="__"
     )
 
-    # The checkpoint.
-    model: str = Field("embedded", description="Checkpoint: embedded, a folder, or a hub name.")
-    manifest: Path | None = Field(
-        None, description="Manifest to use instead of the one beside the weights."
-    )
-    base: str | None = Field(
-        None,
-        description="Of a checkpoint without a tokeniser (Robometer): the one it was trained from.",
-    )
-    profiles: Path | None = Field(None, description="Folder of further profiles (YAML).")
-    heads: str | None = Field(
-        None,
-        description="Heads of the checkpoint, or profiles, to serve, with commas in between; the "
-        "checkpoint's by default.",
-    )
-    adapters: dict[str, str] = Field(
+    engines: dict[str, EngineSettings] = Field(
         default_factory=dict,
-        description="LoRA adapters by head, as NAME=FOLDER or NAME=HUB_NAME.",
+        description="Several engines in one server, as name -> settings of that engine. What an "
+        "engine does not say of itself is taken from the settings above.",
     )
-
-    # Where the model runs.
-    backend: Literal["vllm", "chat", "clip"] = Field(
-        "vllm",
-        description="vllm serves a checkpoint in this process, clip a CLIP; chat asks the model of "
-        "that name at remote_url.",
-    )
-    remote_url: str | None = Field(
-        None, description="Base URL of an OpenAI-compatible endpoint, such as https://host/v1."
-    )
-    remote_key: SecretStr | None = Field(
-        None, description="Key of the endpoint; best given as LRM_REMOTE_KEY."
-    )
-    remote_concurrency: Positive = Field(
-        32, description="Requests to the endpoint at once; more wait."
-    )
-    remote_timeout_seconds: float = Field(
-        60, gt=0, description="Longest that the endpoint may take, retries included."
-    )
-    remote_prefill: Literal["auto", "yes", "no"] = Field(
-        "auto",
-        description="Whether the endpoint continues an assistant's message; auto finds out.",
-    )
-
-    planner_url: str | None = Field(
-        None,
-        description="Endpoint of the text model that makes subtasks; the served model by default.",
-    )
-    planner_model: str = Field("", description="The text model's name there.")
-    planner_key: SecretStr | None = Field(
-        None, description="Key of that endpoint; best given as LRM_PLANNER_KEY."
-    )
-
-    # The engine.
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Number type of the weights; auto takes the checkpoint's."
-    )
-    max_model_len: Positive = Field(4096, description="Tokens in a prompt and its answer.")
-    max_sequences: Positive = Field(128, description="Sequences that the engine runs at once.")
-    max_queue: Positive = Field(
-        4096, description="Questions admitted at once; beyond it requests are refused as overload."
-    )
-    kv_cache_gib: float | None = Field(
-        None,
-        gt=0,
-        description="Memory for keys and values; by default 1 on a CPU, what is free on a GPU.",
-    )
-    gpu_memory_utilization: float = Field(
-        0.9, gt=0, le=1, description="Share of the GPU's memory that the engine may take."
-    )
-    tensor_parallel: Positive = Field(1, description="GPUs that one copy of the model spans.")
-    data_parallel: Positive = Field(1, description="Copies of the model.")
-    engine_threads: int | None = Field(
-        None, ge=1, description="Threads of a CPU engine; all cores by default."
-    )
-    frame_threads: Positive = Field(2, description="Threads that decode and prepare frames.")
-    enforce_eager: bool = Field(False, description="Start sooner, without compiling the model.")
 
     # The network.
     host: str = Field("127.0.0.1", description="Address to listen on; off loopback needs a token.")
@@ -113,6 +49,11 @@ class Settings(BaseSettings):
     grpc_port: Port = Field(50051, description="Port of gRPC; 0 picks a free one.")
     token: SecretStr | None = Field(None, description="Bearer token that requests must carry.")
     token_file: Path | None = Field(None, description="File that holds the token.")
+    shared_memory: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_in_words)] = Field(
+        "auto",
+        description="Whether clients of this user may hand frames over in shared memory; auto does "
+        "on loopback.",
+    )
 
     # Limits.
     max_message_mib: Positive = Field(64, description="Largest request or response, in MiB.")
@@ -145,6 +86,12 @@ class Settings(BaseSettings):
     episode_idle_seconds: float = Field(
         3600, gt=0, description="An episode without a step for so long is forgotten."
     )
+    max_runs: Positive = Field(
+        1024, description="Runs with a budget of queries that may be open at once."
+    )
+    run_idle_seconds: float = Field(
+        7 * 24 * 3600, gt=0, description="A run that nobody names for so long is forgotten."
+    )
     request_timeout_seconds: float = Field(
         60, gt=0, description="Longest that a request without a deadline may take."
     )
@@ -167,15 +114,10 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _remote_is_named(self) -> Settings:
-        if self.backend == "chat" and not self.remote_url:
-            raise ValueError("backend is chat: set remote_url to the endpoint's base URL")
-        if self.backend != "chat" and self.remote_url:
-            raise ValueError(
-                f"remote_url is set and backend is {self.backend}: set backend to chat"
-            )
-        if bool(self.planner_url) != bool(self.planner_model):
-            raise ValueError("planner_url and planner_model go together: give both, or neither")
+    def _endpoints_are_named(self) -> Settings:
+        for name, each in self.each_engine().items():
+            if problem := each.endpoint_problem():
+                raise ValueError(f"engines.{name}: {problem}" if name else problem)
         return self
 
     @model_validator(mode="after")
@@ -191,11 +133,24 @@ class Settings(BaseSettings):
             )
         return self
 
+    def each_engine(self) -> dict[str, Settings]:
+        """The settings of each engine by its name; the only one has the name ""."""
+        return {
+            name: self.model_copy(
+                update={
+                    "engines": {},
+                    **{said: getattr(engine, said) for said in engine.model_fields_set},
+                }
+            )
+            for name, engine in self.engines.items()
+        } or {"": self}
+
     @property
-    def head_names(self) -> tuple[str, ...]:
-        """The heads or profiles that are chosen; () for all of the checkpoint's."""
-        names = (name.strip() for name in (self.heads or "").split(","))
-        return tuple(name for name in names if name)
+    def reads_shared_memory(self) -> bool:
+        """Whether frames may lie in memory of a client on this machine."""
+        if self.shared_memory == "auto":
+            return sys.platform == "linux" and is_loopback(self.host)
+        return self.shared_memory == "yes"
 
     def secret(self) -> str | None:
         """The token in clear, or None when none is required.
@@ -277,7 +232,7 @@ def _problem(item: ErrorDetails) -> str:
     if item["type"] == "extra_forbidden":
         return f"{path}: there is no such setting"
     given = item["input"]
-    secret = path.startswith(("token", "remote_key", "planner_key"))
+    secret = not {"token", "remote_key", "planner_key"}.isdisjoint(path.split("."))
     shown = isinstance(given, str | int | float) and not secret
     return f"{path}: {message}" + (f", not {given!r}" if shown else "")
 

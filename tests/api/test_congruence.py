@@ -17,6 +17,7 @@ from lrm_client import (
     Query,
     UnknownHead,
 )
+from lrm_client.types import Tokens
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.heads import query as server_query
 from lrm_server.heads.profile import Readout, Role, Use
@@ -39,6 +40,15 @@ async def test_a_reply_has_every_field(client: AsyncRewardClient, scorer: Script
     assert (reply.model, reply.profile) == ("s0", scorer.catalogue["progress"].profile.digest)
     assert (reply.timings.decode_ms, reply.timings.queue_ms, reply.timings.engine_ms) == (1, 2, 3)
     assert reply.timings.total_ms > 0
+    assert reply.tokens == Tokens(prompt=180, cached=96, written=7)
+
+
+async def test_a_reply_whose_tokens_nobody_counts_has_none(client: AsyncRewardClient) -> None:
+    queries = [Query("tri", TASK, current=pixels(), previous=pixels(seed=1))]
+    (reply,) = await client.score_batch(queries)
+    assert not isinstance(reply, LrmError)
+    assert reply.tokens is None
+    assert {part.tokens for part in reply.components.values()} == {Tokens(180, 96, 7)}
 
 
 async def test_a_query_arrives_as_it_was_asked(

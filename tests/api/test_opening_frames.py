@@ -9,7 +9,7 @@ import pytest
 
 from lrm_client import AsyncRewardClient, EpisodeSpec, EpisodeStep, LrmError, Query, StepReply
 from lrm_client.wire import reward_pb2 as pb
-from lrm_server.api import from_json, from_wire
+from lrm_server.api import from_json, from_wire, wire_frames
 from tests.api.conftest import Served
 from tests.api.frames import pixels
 
@@ -19,14 +19,14 @@ GOOD, EVIL = pixels(seed=1), pixels(seed=2)
 
 @pytest.fixture(autouse=True)
 def _evil_frames_break(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = from_wire.open_frame
+    whole = wire_frames.open_frame
 
     def opened(data: bytes | memoryview, *args: Any, **options: Any) -> Any:
         if bytes(data) == EVIL.tobytes():
             raise RuntimeError("the secret of the house")
         return whole(data, *args, **options)
 
-    for module in (from_wire, from_json):
+    for module in (wire_frames, from_json):
         monkeypatch.setattr(module, "open_frame", opened)
 
 

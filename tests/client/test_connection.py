@@ -97,3 +97,25 @@ def test_a_server_on_this_machine_is_reached_past_a_proxy(
 
     with RewardClient(target, retry=Retry(attempts=1), timeout=5.0) as client:
         assert client.models().version == asyncio.run(ask())
+
+
+def test_every_client_has_a_name_of_its_own() -> None:
+    clients = [RewardClient("127.0.0.1:9") for _ in range(3)]
+    assert len({client.name for client in clients}) == 3
+    assert RewardClient("127.0.0.1:9", name="learner-7").name == "learner-7"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {"name": "two words"},
+        {"name": "naïve"},
+        {"name": "a" * 101},
+        {"priority": "urgent"},
+    ],
+    ids=str,
+)
+def test_a_name_or_a_priority_that_is_none_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        RewardClient("127.0.0.1:9", **wrong)

@@ -165,14 +165,15 @@ def test_a_failed_call_raises_with_every_due_environment(
 ) -> None:
     episodes = opened(grpc_client, "raise")
     episodes.step()
-    overloaded = problem("overloaded", "queue full", retry_after_seconds=1.5)
+    # Longer than the call's deadline: waiting for it would end in a time-out.
+    overloaded = problem("overloaded", "queue full", retry_after_seconds=600.0)
     core.fail_next("StepEpisodes", ScriptedError(grpc.StatusCode.RESOURCE_EXHAUSTED, overloaded))
     with pytest.raises(RewardsFailed) as failed:
         episodes.step(FRAMES)
     assert [failure.environment for failure in failed.value.failures] == [0, 1, 2]
     error = failed.value.failures[0].error
     assert isinstance(error, Overloaded)
-    assert error.retry_after_seconds == 1.5
+    assert error.retry_after_seconds == 600.0
     assert episodes.wants().tolist() == [True] * N
 
 

@@ -280,3 +280,17 @@ def test_arguments_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         RobotSession(client, TASK, ["progress"], **{"rate_hz": 10, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "priority"), [({}, "interactive"), ({"priority": "batch"}, "batch")]
+)
+def test_a_robots_calls_are_interactive_unless_its_client_says_otherwise(
+    target: str, core: ScriptedCore, options: dict[str, Any], priority: str
+) -> None:
+    with RewardClient(target, **options) as client, session_of(client) as session:
+        session.reset(frame(0))
+        session.observe(frame(1))
+        settled(session)
+    assert {said["lrm-priority"] for said in core.metadata} == {priority}
+    assert {said["lrm-client"] for said in core.metadata} == {client.name}

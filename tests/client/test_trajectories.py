@@ -17,7 +17,7 @@ from lrm_client.errors import TrajectoryFailed
 from lrm_client.thinning import Thinning
 from lrm_client.trajectory_requests import SentTrajectory
 from lrm_client.wire import reward_pb2 as pb
-from tests.client.scripted import Asked, ScriptedCore, ScriptedError, problem
+from tests.client.scripted import Asked, ScriptedCore, ScriptedError, frames_of, problem
 
 TASK = "lift"
 FRAMES = np.stack([np.full((8, 8, 3), level, np.uint8) for level in range(0, 70, 10)])
@@ -44,7 +44,7 @@ def test_frames_that_are_not_scored_do_not_travel_and_still_take_their_time() ->
     assert spec.trajectory.fps == 10
     assert not spec.trajectory.HasField("every")
     assert [list(message.frames.times) for message in messages] == [[0.0], [0.3], [0.6]]
-    levels = [message.frames.frames.list.frames[0].data[0] for message in messages]
+    levels = [frames_of(message.frames.frames)[0][0] for message in messages]
     assert levels == [0, 30, 60]
     assert [trajectory.index_of(at) for at in range(3)] == [0, 3, 6]
 
@@ -68,7 +68,7 @@ def test_cameras_are_sent_moment_by_moment() -> None:
     both = {"front": list(FRAMES[:2]), "wrist": list(FRAMES[2:4])}
     spec, *messages = sent(both).messages()
     assert list(spec.trajectory.views) == ["front", "wrist"]
-    levels = [[f.data[0] for f in m.frames.frames.list.frames] for m in messages]
+    levels = [[frame[0] for frame in frames_of(m.frames.frames)] for m in messages]
     assert levels == [[0, 20], [10, 30]]
 
 

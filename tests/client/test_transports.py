@@ -88,7 +88,6 @@ def test_the_last_cause_is_told(call: Callable[..., Any], core: ScriptedCore) ->
 @pytest.mark.parametrize(
     ("status", "code", "error"),
     [
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, "overloaded", Overloaded),
         (grpc.StatusCode.UNAUTHENTICATED, "unauthenticated", Unauthenticated),
         (grpc.StatusCode.INVALID_ARGUMENT, "invalid_argument", InvalidRequest),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "deadline_exceeded", DeadlineExceeded),
@@ -112,11 +111,22 @@ def test_other_failures_are_not_tried_again(
 
 
 def test_an_overload_says_how_long_to_wait(call: Callable[..., Any], core: ScriptedCore) -> None:
-    busy = problem("overloaded", "queue full", retry_after_seconds=0.25)
+    busy = problem("overloaded", "queue full", retry_after_seconds=60.0)
     core.fail_next("Score", ScriptedError(grpc.StatusCode.RESOURCE_EXHAUSTED, busy))
     with pytest.raises(Overloaded, match="queue full") as failed:
         call("progress", FRAME, TASK)
-    assert failed.value.retry_after_seconds == 0.25
+    assert failed.value.retry_after_seconds == 60.0
+    assert core.count("Score") == 1
+
+
+@pytest.mark.parametrize("hint", [None, 0.001], ids=["bare", "hint"])
+def test_a_full_server_is_tried_again(
+    call: Callable[..., Any], core: ScriptedCore, hint: float | None
+) -> None:
+    busy = None if hint is None else problem("overloaded", "full", retry_after_seconds=hint)
+    core.fail_next("Score", *[ScriptedError(grpc.StatusCode.RESOURCE_EXHAUSTED, busy)] * 2)
+    assert call("progress", FRAME, TASK).value == 0.5
+    assert core.count("Score") == 3
 
 
 def test_a_large_request_is_tried_again_as_a_small_one_is(

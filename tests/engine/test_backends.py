@@ -106,6 +106,32 @@ async def test_a_head_that_an_endpoint_cannot_answer_is_refused_at_start() -> No
     assert caught.value.field == "heads"
 
 
+async def test_no_more_decompositions_are_kept_than_the_settings_allow() -> None:
+    plans: list[str] = []
+
+    def script(asked: Asked) -> Reply:
+        written = json.dumps(asked.body["messages"])
+        if "Break it down" not in written:
+            return completion(json.dumps({"plan_is_right": "yes"}))
+        plans.append(written)
+        steps = [{"subtask": name, "done_when": "it is seen"} for name in ("reach", "push")]
+        return completion(json.dumps({"subtasks": steps}))
+
+    async with ScriptedEndpoint(script).serving() as endpoint:
+        settings = Settings(
+            backend="chat",
+            model="m",
+            remote_url=endpoint.url,
+            heads="lrm_progress,vllr_subtasks",
+            remote_prefill="no",
+            max_decompositions=1,
+        )
+        async with open_scorer(settings) as scorer:
+            for task, made in (("One.", 1), ("One.", 1), ("Another.", 2), ("One.", 3)):
+                await scorer.decompose("subtasks", task)
+                assert len(plans) == made
+
+
 async def test_subtasks_are_made_by_the_planner_where_one_is_named() -> None:
     plan = [{"subtask": "reach the cube", "done_when": "the gripper is at the cube"}]
     plan.append({"subtask": "push it", "done_when": "the cube is in the circle"})

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from lrm_server.engine.admission import Admission
 from lrm_server.engine.checkpoint_files import locate
 from lrm_server.engine.label_trie import MAX_TOKENS_PER_NODE
 from lrm_server.engine.protocol import AnswerForm, FrameSlot, Question
@@ -195,25 +194,3 @@ def test_the_status_asks_the_engine(served: EngineHost) -> None:
     status = served.run(served.scorer.status())
     assert status.ready
     assert status.reason == ""
-
-
-async def test_what_is_over_the_limit_is_refused_with_a_hint() -> None:
-    admission = Admission(2)
-    async with admission.enter(None), admission.enter(None):
-        with pytest.raises(DomainError) as refused:
-            async with admission.enter(None):
-                pytest.fail("the third question was let in")
-    assert refused.value.code is ErrorCode.OVERLOADED
-    assert refused.value.retry_after_seconds is not None
-    assert refused.value.retry_after_seconds > 0
-    async with admission.enter(None):
-        assert admission.inside == 1
-
-
-async def test_a_deadline_cancels_what_is_admitted() -> None:
-    admission = Admission(1)
-    with pytest.raises(DomainError) as late:
-        async with admission.enter(time.monotonic() + 0.02):
-            await asyncio.sleep(5)
-    assert late.value.code is ErrorCode.DEADLINE_EXCEEDED
-    assert admission.inside == 0

@@ -11,6 +11,7 @@ from lrm_server.engine.protocol import (
     Generation,
     LabelReading,
     Question,
+    TokenCounts,
 )
 from lrm_server.errors import DomainError
 from lrm_server.frames import Encoding, Frame, FrameLimits, open_frame
@@ -18,6 +19,8 @@ from lrm_server.heads.catalogue import HeadCatalogue, ModelCard
 from lrm_server.heads.manifest import default_manifest, served_heads
 from lrm_server.heads.scoring import HeadScorer
 
+READ = TokenCounts(prompt=100, cached=64)
+WROTE = TokenCounts(prompt=90, written=12)
 ROLES = ("initial", "previous", "current", "goal")
 
 
@@ -48,7 +51,7 @@ class ScriptedEngine:
 
     async def generate(self, question: Question) -> Generation:
         self.asked.append(("generate", question))
-        return Generation(self.text, True, EngineTimings())
+        return Generation(self.text, True, EngineTimings(), WROTE)
 
     async def status(self) -> EngineStatus:
         return EngineStatus(True, "", 0, 0)
@@ -60,7 +63,10 @@ class ScriptedEngine:
             raise self.failing[labels]
         shares = self.shares.get(labels, [1 / len(labels)] * len(labels))
         return LabelReading(
-            tuple(math.log(p) if p else -math.inf for p in shares), text, EngineTimings(1, 2, 3)
+            tuple(math.log(p) if p else -math.inf for p in shares),
+            text,
+            EngineTimings(1, 2, 3),
+            READ if how == "forced" else WROTE + READ,
         )
 
 

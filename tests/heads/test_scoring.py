@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from lrm_server.engine.protocol import FrameSlot
+from lrm_server.engine.protocol import FrameSlot, TokenCounts
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.heads.profile import Readout, Role, Use
 from lrm_server.heads.query import Query, WindowFrame
-from tests.heads.scripted_engine import ScriptedEngine, grey, scorer
+from tests.heads.scripted_engine import READ, WROTE, ScriptedEngine, grey, scorer
 
 PAIR = ("ImageA", "ImageB")
 DONE = ("no", "yes")
@@ -34,6 +34,20 @@ async def test_a_reply_carries_what_the_engine_read() -> None:
     assert reply.model == engine.fingerprint
     assert len(reply.profile) == 12
     assert reply.timings.engine_ms == 3
+
+
+async def test_a_reply_counts_the_tokens_of_all_that_was_asked_for_it() -> None:
+    ask = scorer(engine := ScriptedEngine()).score
+    engine.text = '{ "completion_progress": 0.5 }'
+    assert (await ask(ESTIMATE)).tokens == READ
+    both_orders = replace(COMPARE, swap=True, readout=Readout.LIKELIHOOD)
+    assert (await ask(both_orders)).tokens == READ + READ
+    reasoned = await ask(replace(ESTIMATE, readout=Readout.REASON_THEN_READ))
+    assert reasoned.tokens == TokenCounts(prompt=190, cached=64, written=12)
+    assert (await ask(replace(ESTIMATE, readout=Readout.GENERATE))).tokens == WROTE
+    tri = await ask(replace(TRI, readout=Readout.LIKELIHOOD))
+    assert tri.tokens == READ + READ + READ
+    assert tri.components["progress"].tokens == READ
 
 
 async def test_swap_asks_with_the_frames_exchanged() -> None:

@@ -73,6 +73,15 @@ async def test_requests_are_counted_by_transport_method_and_code(
     assert seen.value(name, transport="grpc", method="Score") == 1
 
 
+async def test_tokens_are_counted_by_head_and_kind(served: Served) -> None:
+    client = await served.client("grpc")
+    for _ in range(2):
+        await client.progress(pixels(), TASK)
+    seen = await scrape(served)
+    for kind, count in (("prompt", 360), ("cached", 192), ("written", 14)):
+        assert seen.value("lrm_query_tokens_total", head="progress", kind=kind) == count
+
+
 async def test_failures_are_counted_by_their_code(served: Served, scorer: ScriptedScorer) -> None:
     scorer.answers = lambda query: DomainError(ErrorCode.OVERLOADED, "full")
     client = await served.client("grpc")

@@ -15,7 +15,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"lrm_client": ROOT / "client", "lrm_server": ROOT / "server"}
 
-CORE = ("lrm_server.errors", "lrm_server.frames", "lrm_server.threads")
+CORE = (
+    "lrm_server.callers",
+    "lrm_server.errors",
+    "lrm_server.frames",
+    "lrm_server.threads",
+    "lrm_server.turns",
+)
 PROTOCOL = "lrm_server.engine.protocol"
 EMBEDDER = "lrm_server.engine.embedder"
 FRAME_READER = "lrm_server.engine.frame_reader"
@@ -25,9 +31,12 @@ ALLOWED: Mapping[str, Collection[str]] = {
     "lrm_client": ("lrm_client",),
     "lrm_client.clock": (),
     # The core, from the inside out: api -> episodes, heads -> engine.
+    "lrm_server.callers": (),
     "lrm_server.errors": (),
-    "lrm_server.threads": (),
+    "lrm_server.threads": ("lrm_server.callers",),
+    "lrm_server.turns": (),
     "lrm_server.frames": ("lrm_server.errors",),
+    "lrm_server.shared_memory": ("lrm_server.errors",),
     "lrm_server.engine": (*CORE, "lrm_server.engine"),
     "lrm_server.heads": (*CORE, PROTOCOL, EMBEDDER, FRAME_READER, "lrm_server.heads"),
     "lrm_server.episodes": (
@@ -63,11 +72,14 @@ ALLOWED: Mapping[str, Collection[str]] = {
         "lrm_server.episodes",
         "lrm_server.heads",
         "lrm_server.ops",
+        "lrm_server.shared_memory",
         "lrm_server.trajectories",
         "lrm_client",
     ),
-    "lrm_server.config": (),
+    "lrm_server.config": ("lrm_server.engine_settings",),
+    "lrm_server.engine_settings": (),
     "lrm_server.checkpoint": (
+        "lrm_server.checkpoint",
         *CORE,
         "lrm_server.config",
         "lrm_server.engine",
@@ -128,7 +140,7 @@ ONLY_IN: Mapping[str, Collection[str]] = {
     "uvicorn": ("lrm_server.api", "lrm_server.app"),
     "grpc": ("lrm_server.api", "lrm_server.app", "lrm_server.commands", "lrm_client"),
     "httpx": ("lrm_client", "lrm_server.engine.chat"),
-    "prometheus_client": ("lrm_server.api", "lrm_server.ops"),
+    "prometheus_client": ("lrm_server.api", "lrm_server.engine.engine_metrics", "lrm_server.ops"),
     "typer": ("lrm_server.cli", "lrm_server.commands"),
     "pydantic": ("lrm_server",),
     "yaml": ("lrm_server",),

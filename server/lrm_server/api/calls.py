@@ -7,9 +7,11 @@ out as their results, in their places, so that the rest of a batch is answered.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from lrm_server.api.arrival import Arrival
 from lrm_server.api.limits import Limits as Limits
@@ -20,6 +22,7 @@ from lrm_server.errors import DomainError, ErrorCode, invalid
 from lrm_server.heads.catalogue import HeadCatalogue
 from lrm_server.heads.query import Query, Reply, Timings
 from lrm_server.ops.budgets import RunBudgets
+from lrm_server.turns import gently
 
 if TYPE_CHECKING:
     from lrm_server.engine.protocol import Conversation, Written
@@ -53,9 +56,12 @@ class Calls:
     call fails as a whole, and cancelling one cancels its work.
     """
 
-    def __init__(self, limits: Limits, runs: RunBudgets | None = None) -> None:
+    def __init__(
+        self, limits: Limits, runs: RunBudgets | None = None, frames: Executor | None = None
+    ) -> None:
         self.limits = limits
         self.runs = runs or RunBudgets()
+        self._frames = frames
         self._core: Core | None = None
 
     def attach(self, core: Core) -> None:
@@ -75,6 +81,18 @@ class Calls:
             DomainError: UNAVAILABLE while the engine is loading.
         """
         return self._ready().scorer.catalogue
+
+    async def beside(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
+        """Work on a request's frames beside the event loop, on the threads that are for it.
+
+        As many as the cores have use for: with more, each frame takes longer and none is
+        done sooner.
+
+        Raises:
+            Exception: whatever the work raises.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._frames, partial(work, *args, **named))
 
     def require(self, count: int, field: str) -> None:
         """Refuses a call before any work is done for it.
@@ -123,18 +141,17 @@ class Calls:
                 return internal_error(error, head=query.head)
             return replace(reply, timings=replace(reply.timings, total_ms=arrival.elapsed_ms()))
 
-        asked = {
-            index: asyncio.ensure_future(answer(item))
-            for index, item in enumerate(items)
-            if not isinstance(item, DomainError)
-        }
+        asked: dict[int, asyncio.Task[Outcome[Reply]]] = {}
         late: set[asyncio.Task[Outcome[Reply]]] = set()
-        if asked:
-            try:
+        try:
+            async for index, item in gently(enumerate(items)):
+                if not isinstance(item, DomainError):
+                    asked[index] = asyncio.create_task(answer(item))
+            if asked:
                 await asyncio.wait(asked.values(), timeout=arrival.remaining())
-            finally:
-                late = {task for task in asked.values() if not task.done()}
-                await _give_up(late)
+        finally:
+            late = {task for task in asked.values() if not task.done()}
+            await _give_up(late)
         outcomes: list[Outcome[Reply]] = []
         for index, item in enumerate(items):
             if isinstance(item, DomainError):

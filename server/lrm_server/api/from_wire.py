@@ -15,74 +15,17 @@ from lrm_server.api.items import (
     clock_of,
     usable,
 )
-from lrm_server.api.problems import internal_error
+from lrm_server.api.limits import Limits
+from lrm_server.api.wire_frames import frame
 from lrm_server.episodes.types import EpisodeSpec, EpisodeStep
 from lrm_server.errors import DomainError, invalid
-from lrm_server.frames import Encoding, FrameLimits, open_frame
 from lrm_server.heads.profile import Readout, Role, Use
 from lrm_server.heads.query import Query, WindowFrame
 from lrm_server.heads.subtasks import Subtask
+from lrm_server.shared_memory import SharedReader
 from lrm_server.trajectories.types import Normalise, TrajectorySpec, Windows
 
 _ROLES: Final = tuple((role.value, role) for role in Role)
-
-
-def frame_count(batch: pb.FrameBatch) -> int:
-    """How many frames a batch says that it has; nothing is read."""
-    if batch.WhichOneof("layout") == "tensor":
-        return batch.tensor.count
-    return len(batch.list.frames)
-
-
-def open_frames(batch: pb.FrameBatch, limits: FrameLimits) -> list[FrameOrRefusal]:
-    """Checks and wraps the frames of a request, in order; one that is refused is its error.
-
-    Hashes all of them, so a large batch belongs into a thread.
-    """
-    if batch.WhichOneof("layout") == "tensor":
-        return _tensor_frames(batch.tensor, limits)
-    return [frame(message, limits) for message in batch.list.frames]
-
-
-def frame(message: pb.Frame, limits: FrameLimits) -> FrameOrRefusal:
-    """One frame, or why its bytes were refused."""
-    try:
-        encoding = Encoding(_word(pb.Encoding, message, "encoding", "the frame's encoding"))
-        # Each reading of the field copies all of it.
-        return open_frame(
-            message.data, encoding, limits, height=message.height, width=message.width
-        )
-    except DomainError as error:
-        # Whose bytes are wrong is said by the role that refers to the frame.
-        return DomainError(error.code, error.message)
-    except Exception as error:
-        # Whatever an image does to its decoder, the others of the batch are answered.
-        return internal_error(error, opening="frame")
-
-
-def _tensor_frames(tensor: pb.RawTensor, limits: FrameLimits) -> list[FrameOrRefusal]:
-    # Each reading of the field copies all of it: read once, then slice without copying.
-    data = memoryview(tensor.data)
-    height, width, count = tensor.height, tensor.width, tensor.count
-    size = height * width * 3
-    if len(data) != count * size:
-        refusal = invalid(
-            "",
-            f"a tensor of {count} frames of {height}x{width} has {count * size} bytes (uint8 RGB, "
-            f"3 channels) and {len(data)} came: check shape, dtype and channels.",
-        )
-        return [refusal] * count
-
-    def one(index: int) -> FrameOrRefusal:
-        try:
-            part = data[index * size : (index + 1) * size]
-            return open_frame(part, Encoding.RAW, limits, height=height, width=width)
-        except DomainError as error:
-            return error
-        except Exception as error:
-            return internal_error(error, opening="frame of a tensor")
-
-    return [one(index) for index in range(count)]
 
 
 def query(message: pb.Query, frames: Sequence[FrameOrRefusal], deadline: float) -> Query:
@@ -174,13 +117,17 @@ def episode_step(
 
 
 def stream_step(
-    episode: str, message: pb.StreamEpisodeRequest.Step, limits: FrameLimits, deadline: float
+    episode: str, message: pb.StreamEpisodeRequest.Step, limits: Limits, deadline: float
 ) -> EpisodeStep:
     """One step of the episode that a stream is about."""
+    found: FrameOrRefusal | None = None
+    if message.HasField("frame"):
+        with SharedReader() as reader:
+            found = _named(frame(message.frame, limits, reader))
     return EpisodeStep(
         episode=episode,
         step=message.step,
-        frame=_named(frame(message.frame, limits)) if message.HasField("frame") else None,
+        frame=found,
         final=message.final,
         force=message.force,
         request_id=message.request_id,
@@ -240,13 +187,10 @@ def _use(message: pb.Query | pb.EpisodeSpec | pb.TrajectorySpec) -> Use | None:
     return Use(word) if word else None
 
 
-def _word(kind: Any, message: Message, field: str, required: str = "") -> str | None:
-    """The word of an enum's number; None for the unspecified one where that is allowed."""
+def _word(kind: Any, message: Message, field: str) -> str | None:
+    """The word of an enum's number; None for the unspecified one."""
     try:
-        word = from_wire(kind, getattr(message, field))
+        return from_wire(kind, getattr(message, field))
     except ServerError:
         number = getattr(message, field)
         raise invalid(field, f"{field} {number} is of a newer protocol than this server.") from None
-    if word is None and required:
-        raise invalid(field, f"{required} is not named: say jpeg, png or raw.")
-    return word

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 from lrm_client.wire import reward_pb2 as pb
 from lrm_client.wire import reward_pb2_grpc
-from lrm_server.api import from_wire, to_wire
+from lrm_server.api import from_wire, to_wire, wire_frames
 from lrm_server.api.arrival import Arrival
 from lrm_server.api.calls import Calls, Outcome
 from lrm_server.api.grpc_guard import Context, Guard
@@ -17,6 +16,7 @@ from lrm_server.api.grpc_streams import messages
 from lrm_server.api.items import FrameOrRefusal
 from lrm_server.api.problems import internal_error
 from lrm_server.api.trajectory_streams import answer
+from lrm_server.callers import Priority
 from lrm_server.errors import DomainError, invalid
 from lrm_server.ops.health import Health
 
@@ -77,7 +77,7 @@ class RewardServicer(reward_pb2_grpc.RewardServiceServicer):
         self, request_iterator: AsyncIterator[pb.StreamEpisodeRequest], context: Context
     ) -> AsyncIterator[pb.StreamEpisodeResponse]:
         """One episode over one stream. It stays open when the stream breaks."""
-        async with self._guard.call(context, "StreamEpisode"):
+        async with self._guard.call(context, "StreamEpisode", Priority.INTERACTIVE):
             episode: str | None = None
             async for message in messages(context, self._health):
                 response = pb.StreamEpisodeResponse()
@@ -121,7 +121,7 @@ class RewardServicer(reward_pb2_grpc.RewardServiceServicer):
             limits = self._calls.limits
             arrival = Arrival(limits.trajectory.seconds, context.time_remaining())
             sent = messages(context, self._health)
-            answers = answer(self._calls.trajectories, limits, sent, arrival)
+            answers = answer(self._calls, sent, arrival)
             async with aclosing(sent), aclosing(answers):
                 async for response in answers:
                     yield response
@@ -159,19 +159,19 @@ class RewardServicer(reward_pb2_grpc.RewardServiceServicer):
         Raises:
             DomainError: there are more than a request may have.
         """
-        count = from_wire.frame_count(batch)
+        count = wire_frames.frame_count(batch)
         self._calls.require(count, "frames")
         if count == 0:
             return []
         # Hashing takes milliseconds for a learner's batch: other calls go on meanwhile.
-        return await asyncio.to_thread(from_wire.open_frames, batch, self._calls.limits.frame)
+        return await self._calls.beside(wire_frames.open_frames, batch, self._calls.limits)
 
     async def _stream_step(
         self, episode: str, step: pb.StreamEpisodeRequest.Step, context: Context
     ) -> Outcome[Any]:
         arrival = self._arrival(context)
-        limits = self._calls.limits.frame
-        taken = await asyncio.to_thread(
+        limits = self._calls.limits
+        taken = await self._calls.beside(
             from_wire.stream_step, episode, step, limits, arrival.deadline
         )
         (outcome,) = await self._calls.step([taken], arrival)

@@ -23,6 +23,7 @@ from lrm_server.api.http_errors import MEDIA_TYPE, BodyLimit, add_error_handlers
 from lrm_server.api.http_middleware import (
     OPEN_PATHS,
     BodyLimited,
+    CallerNamed,
     Observed,
     RequestsLimited,
     RunNamed,
@@ -40,6 +41,10 @@ DESCRIPTION: Final = """Frames and a task in words come in, rewards go out.
 A frame is `{"data": base64, "encoding": "jpeg"|"png"|"raw", "shape": [h, w, 3]}` (the shape for
 raw frames alone); URLs and paths are never opened. Errors are `application/problem+json` and name
 the field, the cause and what to change.
+
+Any request may name its caller in the header `lrm-client` (its address stands for it otherwise),
+among whom the engine takes turns, and its `lrm-priority`: `interactive` for a robot, which is
+answered before `batch`, the default.
 """
 _REF: Final = "#/components/schemas/{model}"
 
@@ -84,6 +89,7 @@ def http_app(
         by_path={routes_trajectories.router.prefix: trajectory},
     )
     app.add_middleware(RunNamed)
+    app.add_middleware(CallerNamed)
     app.add_middleware(RequestsLimited, most=max_requests, seconds=calls.limits.seconds)
     app.add_middleware(TokenRequired, check=check)
     app.add_middleware(Observed, metrics=metrics)

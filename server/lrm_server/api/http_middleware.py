@@ -11,10 +11,12 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lrm_client.connection import RUN_KEY
+from lrm_server.api.calling import caller_of
 from lrm_server.api.compat.errors import is_drop_in
 from lrm_server.api.http_errors import CODE_KEY, BodyLimit, BodyTooLarge, problem_response
 from lrm_server.api.http_state import ARRIVED_KEY
 from lrm_server.api.problems import internal_error
+from lrm_server.callers import asks
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.ops.auth import TokenCheck
 from lrm_server.ops.budgets import checked_run_id, on_behalf_of
@@ -100,6 +102,28 @@ class RunNamed:
             await problem_response(scope, error)(scope, receive, send)
             return
         with on_behalf_of(run):
+            await self._app(scope, receive, send)
+
+
+class CallerNamed:
+    """Tells the engine's queue who asks, and how urgently."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, or refuses a header that is wrong."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        said = {name.decode("latin-1"): value for name, value in scope["headers"]}
+        address, _ = scope.get("client") or ("", 0)
+        try:
+            caller = caller_of(said, address)
+        except DomainError as error:
+            await problem_response(scope, error)(scope, receive, send)
+            return
+        with asks(caller):
             await self._app(scope, receive, send)
 
 

@@ -33,6 +33,18 @@ class TimingsBody(AnswerBody):
     total: float = Field(description="From the request's arrival to this answer.")
 
 
+class TokensBody(AnswerBody):
+    """Tokens of all that the model was asked for a reply."""
+
+    prompt: int = Field(description="Of the prompts, frames included.")
+    cached: int = Field(
+        description="How many of those were known from earlier prompts and not computed again."
+    )
+    written: int = Field(
+        description="What the model wrote of its own; reading a label writes nothing."
+    )
+
+
 class ProblemBody(AnswerBody):
     """An error (RFC 9457): the cause and what to change."""
 
@@ -87,6 +99,9 @@ class ReplyBody(AnswerBody):
     model: str = Field(description="Fingerprint of the checkpoint.")
     profile: str = Field(description="Digest of the profile.")
     timings_ms: TimingsBody
+    tokens: TokensBody | None = Field(
+        None, description="Absent where nobody counts.", exclude_if=absent
+    )
 
 
 class FailedBody(AnswerBody):

@@ -16,7 +16,11 @@ MIB: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may be. All sizes in bytes."""
+    """What a request may be. All sizes in bytes.
+
+    Attributes:
+        shared_memory: whether frames may lie in memory that the client shares.
+    """
 
     message: int
     batch: int
@@ -24,6 +28,7 @@ class Limits:
     labels: int
     frame: FrameLimits
     trajectory: TrajectoryLimits
+    shared_memory: bool = False
 
     @classmethod
     def of(cls, settings: Settings, *, max_labels: int = 128) -> Limits:
@@ -49,6 +54,7 @@ class Limits:
                 max_decode_seconds=settings.max_decode_seconds,
                 seconds=settings.trajectory_timeout_seconds,
             ),
+            shared_memory=settings.reads_shared_memory,
         )
 
     def named(self) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -32,7 +31,7 @@ async def step_episode(
     episode: EpisodeId, body: StepBody, request: Request, state: State, arrival: Arrived
 ) -> SteppedBody:
     """Takes a step: step 0 brings the initial frame, the others are answered with rewards."""
-    step = await asyncio.to_thread(
+    step = await state.calls.beside(
         from_json.episode_step, episode, body, state.calls.limits.frame, arrival.deadline
     )
     (outcome,) = await while_wanted(request, state.calls.step([step], arrival))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request
@@ -114,7 +113,7 @@ async def score(body: ScoreBody, request: Request, state: State, arrival: Arrive
     """Any heads, many questions: a reply or an error for each, in order."""
     state.calls.require(len(body.queries), "queries")
     limits = state.calls.limits.frame
-    queries = await asyncio.to_thread(from_json.queries, body.queries, limits, arrival.deadline)
+    queries = await state.calls.beside(from_json.queries, body.queries, limits, arrival.deadline)
     outcomes = await while_wanted(request, state.calls.score(queries, arrival))
     return to_json.scores(outcomes)
 
@@ -123,7 +122,7 @@ async def _ask(head: str, request: Request, state: HttpState, arrival: Arrival) 
     state.calls.require(1, "queries")
     limits = state.calls.limits
     sent = await read_query(request, limits.frame, limits.batch)
-    query = await asyncio.to_thread(
+    query = await state.calls.beside(
         from_json.query,
         sent.body,
         limits.frame,

@@ -9,6 +9,7 @@ from lrm_server.api import http_replies as bodies
 from lrm_server.api.calls import Limits, Outcome
 from lrm_server.api.items import located, window_fields
 from lrm_server.api.problems import problem_json
+from lrm_server.engine.protocol import TokenCounts
 from lrm_server.episodes.types import HeadAnswer, OpenedEpisode, StepAnswer
 from lrm_server.errors import DomainError
 from lrm_server.heads.catalogue import HeadCatalogue, ServedHead
@@ -50,6 +51,7 @@ def reply(answer: Reply) -> bodies.ReplyBody:
         model=answer.model,
         profile=answer.profile,
         timings_ms=_timings(answer.timings),
+        tokens=_tokens(answer.tokens),
     )
 
 
@@ -75,13 +77,14 @@ def models(catalogue: HeadCatalogue, limits: Limits, created: int) -> bodies.Mod
     return bodies.ModelsBody(
         data=[
             bodies.ModelBody(
-                id=catalogue.model.id,
+                id=each.model.id,
                 created=created,
                 owned_by="lrm",
-                fingerprint=catalogue.model.fingerprint,
-                description=catalogue.model.description,
-                heads=[_head(head) for head in catalogue.values()],
+                fingerprint=each.model.fingerprint,
+                description=each.model.description,
+                heads=[_head(head) for head in each.values()],
             )
+            for each in catalogue.models
         ],
         limits=limits.named(),
         version=__version__,
@@ -113,6 +116,12 @@ def _reward(answer: HeadAnswer) -> bodies.RewardBody:
         reply=reply(answer.reply) if answer.reply is not None else None,
         error=problem(answer.error) if answer.error is not None else None,
     )
+
+
+def _tokens(tokens: TokenCounts) -> bodies.TokensBody | None:
+    if not tokens.prompt:
+        return None
+    return bodies.TokensBody(prompt=tokens.prompt, cached=tokens.cached, written=tokens.written)
 
 
 def _timings(timings: Timings) -> bodies.TimingsBody:

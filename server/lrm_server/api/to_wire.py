@@ -105,6 +105,10 @@ def put_reply(wire: pb.Reply, reply: Reply) -> None:
     wire.model = reply.model
     wire.profile = reply.profile
     _put_timings(wire.timings, reply.timings)
+    if reply.tokens.prompt:
+        counts = reply.tokens
+        wire.tokens.prompt, wire.tokens.cached = counts.prompt, counts.cached
+        wire.tokens.written = counts.written
 
 
 def trajectory_response(item: Point | Summary) -> pb.ScoreTrajectoryResponse:
@@ -122,13 +126,14 @@ def models_response(catalogue: HeadCatalogue, limits: Limits) -> pb.ListModelsRe
     return pb.ListModelsResponse(
         models=[
             pb.Model(
-                id=catalogue.model.id,
-                fingerprint=catalogue.model.fingerprint,
-                description=catalogue.model.description,
-                heads=[_head(head) for head in catalogue.values()],
+                id=each.model.id,
+                fingerprint=each.model.fingerprint,
+                description=each.model.description,
+                heads=[_head(head) for head in each.values()],
             )
+            for each in catalogue.models
         ],
-        limits=pb.Limits(**limits.named()),
+        limits=pb.Limits(**limits.named(), shared_memory=limits.shared_memory),
         version=__version__,
     )
 

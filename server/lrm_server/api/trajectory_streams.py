@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from lrm_client.wire import reward_pb2 as pb
-from lrm_server.api import from_wire, to_wire
+from lrm_server.api import from_wire, to_wire, wire_frames
 from lrm_server.api.arrival import Arrival
-from lrm_server.api.limits import Limits
+from lrm_server.api.calls import Calls
 from lrm_server.episodes.deadlines import within
 from lrm_server.errors import DomainError, invalid
 from lrm_server.trajectories.frame_source import Arrived, FrameSource
@@ -19,8 +18,7 @@ from lrm_server.trajectories.video_source import VideoSource
 
 
 async def answer(
-    service: TrajectoryService,
-    limits: Limits,
+    calls: Calls,
     messages: AsyncIterator[pb.ScoreTrajectoryRequest],
     arrival: Arrival,
 ) -> AsyncGenerator[pb.ScoreTrajectoryResponse, None]:
@@ -29,6 +27,7 @@ async def answer(
     Raises:
         DomainError: the trajectory failed as a whole.
     """
+    service, limits = calls.trajectories, calls.limits
     with service.place():
         async with within(arrival.deadline):
             spec = await _opened(messages)
@@ -45,7 +44,7 @@ async def answer(
                 async for response in _answered(service, spec, video, arrival):
                     yield response
         else:
-            arriving = _frames(first, messages, limits)
+            arriving = _frames(first, messages, calls)
             source = FrameSource(spec, arriving, limits.trajectory)
             async with aclosing(arriving):
                 async for response in _answered(service, spec, source, arrival):
@@ -91,23 +90,23 @@ async def _video(
 async def _frames(
     first: pb.ScoreTrajectoryRequest,
     messages: AsyncIterator[pb.ScoreTrajectoryRequest],
-    limits: Limits,
+    calls: Calls,
 ) -> AsyncGenerator[Arrived, None]:
-    arrived = 0
+    arrived, limits = 0, calls.limits
     message: pb.ScoreTrajectoryRequest | None = first
     while message is not None:
         if message.WhichOneof("message") != "frames":
             raise invalid("frames", "after its first message a trajectory brings frames.")
-        arrived += message.ByteSize()
+        arrived += message.ByteSize() + wire_frames.shared_bytes(message.frames.frames)
         if arrived > limits.trajectory.max_bytes:
             raise too_large("frames", limits.trajectory.max_bytes)
         # A tensor says itself how many frames it holds: that is checked before they are made.
-        if from_wire.frame_count(message.frames.frames) > limits.batch:
+        if wire_frames.frame_count(message.frames.frames) > limits.batch:
             raise invalid(
                 "frames", f"a message brings at most {limits.batch} frames: send several messages."
             )
         # Hashing takes milliseconds for many frames: other calls go on meanwhile.
-        frames = await asyncio.to_thread(from_wire.open_frames, message.frames.frames, limits.frame)
+        frames = await calls.beside(wire_frames.open_frames, message.frames.frames, limits)
         yield Arrived(frames, tuple(message.frames.times))
         message = await anext(messages, None)
 

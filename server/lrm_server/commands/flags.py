@@ -33,9 +33,16 @@ _METAVARS: Final[Mapping[object, str]] = {
     SecretStr: "TEXT",
 }
 
+_FLAGS: Final[Mapping[str, FieldInfo]] = {
+    # Settings within settings are for the file.
+    name: field
+    for name, field in Settings.model_fields.items()
+    if name != "engines"
+}
+
 
 def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command a flag for every setting.
+    """Gives a command a flag for every setting but ``engines``.
 
     The command's keyword ``flags`` becomes the settings whose flags were given, as
     ``Settings`` takes them. Values are strings: the settings alone say what is right.
@@ -43,7 +50,7 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> None:
-        flags = {name: values.pop(name) for name in Settings.model_fields}
+        flags = {name: values.pop(name) for name in _FLAGS}
         command(flags=_given(flags), **values)
 
     signature = inspect.signature(command, eval_str=True)
@@ -57,7 +64,7 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 def _parameters() -> list[inspect.Parameter]:
     panel = ""
     parameters = []
-    for name, field in Settings.model_fields.items():
+    for name, field in _FLAGS.items():
         panel = PANELS.get(name, panel)
         parameters.append(
             inspect.Parameter(

@@ -10,12 +10,20 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from lrm_server.engine import broken_extensions
+from lrm_server.engine.cores import Ranks, parse_numbers
 
 _HERE = Path(__file__).parent
+_BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+
+_starting = threading.Lock()
+"""Held while an engine starts: the variables that it reads are the whole process's."""
 
 
 def prepare_environment(threads: int | None = None, *, log_level: str = "warning") -> None:
@@ -41,13 +49,45 @@ def prepare_environment(threads: int | None = None, *, log_level: str = "warning
         cores = _usable_cores()
         cores = cores[: threads or len(cores)]
         # Left to itself the CPU backend computes with one core of two.
-        values["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+        values[_BINDING] = ",".join(map(str, cores))
         values["OMP_NUM_THREADS"] = str(len(cores))
         if not has_compiler():
             # vLLM's sampler is compiled on first use even where the model is not.
             values["TORCHDYNAMO_DISABLE"] = "1"
     for name, value in values.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def bound_to(ranks: Ranks) -> Iterator[None]:
+    """Binds the CPU engine that is started within the block; engines start one at a time.
+
+    Args:
+        ranks: cores of each copy of its model; () leaves the variable as it is.
+    """
+    with _starting:
+        before = os.environ.get(_BINDING)
+        if ranks:
+            os.environ[_BINDING] = "|".join(",".join(map(str, cores)) for cores in ranks)
+        try:
+            yield
+        finally:
+            if before is None:
+                os.environ.pop(_BINDING, None)
+            else:
+                os.environ[_BINDING] = before
+
+
+def bindable_cores() -> tuple[int, ...]:
+    """The cores among which CPU engines are spread; () where vLLM is told to choose itself.
+
+    They are those that the binding's variable names, which ``prepare_environment`` sets where
+    the operator has not.
+    """
+    binding = os.environ.get(_BINDING, "auto")
+    if binding in ("auto", "nobind"):
+        return ()
+    return parse_numbers(binding.replace("|", ","))
 
 
 def is_cpu_build() -> bool:

@@ -70,11 +70,11 @@ class ForcedAnswer:
 class PromptTokens:
     """Tokenises questions, each text once.
 
-    Holds the last ``capacity`` prompts (some kilobytes each) in a cache that
-    many threads may use.
+    Holds the prompts that were used last, up to ``capacity`` tokens (some 40 bytes
+    each) of either kind, in caches that many threads may use.
     """
 
-    def __init__(self, tokenizer: Tokenizer, capacity: int = 4096) -> None:
+    def __init__(self, tokenizer: Tokenizer, capacity: int = 2**20) -> None:
         if not tokenizer.is_fast:
             raise invalid(
                 "model", "the checkpoint's tokeniser gives no offsets: it needs a tokenizer.json."
@@ -84,8 +84,12 @@ class PromptTokens:
             int(tokenizer.convert_tokens_to_ids(token)) for token in (IMAGE_TOKEN, VIDEO_TOKEN)
         )
         self._reserved = tuple(sorted({*tokenizer.all_special_tokens, IMAGE_TOKEN, VIDEO_TOKEN}))
-        self._forced: LRUCache[Any, ForcedAnswer] = LRUCache(capacity)
-        self._open: LRUCache[Any, Prompt] = LRUCache(capacity)
+        self._forced: LRUCache[Any, ForcedAnswer] = LRUCache(
+            capacity, getsizeof=lambda answer: len(answer.prompt.tokens)
+        )
+        self._open: LRUCache[Any, Prompt] = LRUCache(
+            capacity, getsizeof=lambda prompt: len(prompt.tokens)
+        )
         self._lock = threading.Lock()
 
     def forced(self, parts: Sequence[TurnPart], form: AnswerForm) -> ForcedAnswer:

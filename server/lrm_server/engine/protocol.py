@@ -6,9 +6,9 @@ into probabilities of the labels, or writes text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol, TypeAlias
 
 from lrm_server.frames import Frame
 
@@ -46,6 +46,17 @@ class VideoSlot:
 
 
 TurnPart: TypeAlias = str | FrameSlot | VideoSlot
+
+
+def frames_of(parts: Iterable[object]) -> list[Frame]:
+    """All frames of a turn, in order."""
+    frames: list[Frame] = []
+    for part in parts:
+        if isinstance(part, FrameSlot):
+            frames.append(part.frame)
+        elif isinstance(part, VideoSlot):
+            frames += part.frames
+    return frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,35 @@ class EngineTimings:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens of the requests that a question took.
+
+    Attributes:
+        prompt: of their prompts, those of frames included.
+        cached: how many of them the engine knew from earlier prompts and did not compute.
+        written: by the model, of its own; reading a label writes nothing.
+    """
+
+    prompt: int = 0
+    cached: int = 0
+    written: int = 0
+
+    @property
+    def computed(self) -> int:
+        """Tokens of prompts that the engine computed."""
+        return self.prompt - self.cached
+
+    def __add__(self, other: TokenCounts) -> TokenCounts:
+        return TokenCounts(
+            self.prompt + other.prompt, self.cached + other.cached, self.written + other.written
+        )
+
+
+NO_TOKENS: Final = TokenCounts()
+"""Where nobody counts."""
+
+
+@dataclass(frozen=True, slots=True)
 class LabelReading:
     """Log-probabilities of the labels at the answer slot.
 
@@ -111,11 +151,13 @@ class LabelReading:
             unnormalised, in the form's order.
         text: what the model wrote before the slot, "" when the slot was forced.
         timings: where the time went.
+        tokens: of all that was asked.
     """
 
     logprobs: tuple[float, ...]
     text: str
     timings: EngineTimings
+    tokens: TokenCounts = NO_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +168,13 @@ class Generation:
         text: without special tokens.
         complete: False when ``max_tokens`` cut it off.
         timings: where the time went.
+        tokens: of all that was asked.
     """
 
     text: str
     complete: bool
     timings: EngineTimings
+    tokens: TokenCounts = NO_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +196,7 @@ class Conversation:
         top_p: share of the probability that tokens are drawn from, in (0, 1].
         stop: texts at which it stops; they are not part of what it wrote.
         seed: of sampling; None for another one each time.
+        model: id of the model that writes; the first that is served when "".
         adapter: LoRA adapter that answers, or None for the base weights.
         deadline: time.monotonic() seconds after which the answer is not wanted.
     """
@@ -162,6 +207,7 @@ class Conversation:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    model: str = ""
     adapter: str | None = None
     deadline: float | None = None
 
@@ -192,12 +238,23 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """Whether the engine can answer, and what it is doing."""
+    """Whether the engine can answer, and what it is doing.
+
+    Attributes:
+        ready: whether it can answer; of several engines, whether all can.
+        reason: why not, or "".
+        running: sequences that it is working on.
+        waiting: sequences that wait.
+        engines: how each of several engines is, by its name.
+        queued: questions that wait, by priority; empty where nobody queues.
+    """
 
     ready: bool
     reason: str
     running: int
     waiting: int
+    engines: Mapping[str, EngineStatus] = field(default_factory=dict)
+    queued: Mapping[str, int] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -15,6 +15,9 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from lrm_server.engine.cores import Ranks
+from lrm_server.engine.engine_metrics import EngineMetrics
+from lrm_server.engine.environment import bound_to
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.threads import in_daemon_thread
 
@@ -29,6 +32,7 @@ _ANSWER_WITHIN_S = 5.0
 """For the question whether it is ready: it waits for the step that the core is in."""
 _HUNG_AFTER_S = 300.0
 """No step of a core that works takes longer."""
+_DIED = "the engine died and is being started again"
 _STOP_WITHIN_S = 12.0
 """The core's process takes some seconds to end by itself; beyond this it is killed."""
 
@@ -41,15 +45,31 @@ Proof = Callable[[], Coroutine[Any, Any, None]]
 class SupervisedLLM:
     """One ``AsyncLLM`` after another.
 
-    The engine's core is a process of its own. When it dies, what is in flight
-    fails as UNAVAILABLE, readiness is false, and a new one is started after a
-    pause that doubles with every failure. A new engine serves nobody before the
-    proof (warm-up and canary) has passed on it.
+    The engine's core is a process of its own, or one for each copy of the model. When one
+    dies, what is in flight fails as UNAVAILABLE, readiness is false, and all are started
+    again after a pause that doubles with every failure. A new engine serves nobody before
+    the proof (warm-up and canary) has passed on it.
+
+    Args:
+        args: how it is started.
+        adapters: what is loaded into it.
+        name: what logs and metrics call it.
+        cores: that a CPU engine is bound to.
     """
 
-    def __init__(self, args: AsyncEngineArgs, adapters: tuple[LoRARequest, ...]) -> None:
+    def __init__(
+        self,
+        args: AsyncEngineArgs,
+        adapters: tuple[LoRARequest, ...],
+        *,
+        name: str = "",
+        cores: Ranks = (),
+    ) -> None:
         self._args = args
         self._adapters = adapters
+        self._name = name
+        self._cores = cores
+        self._metrics = EngineMetrics(name)
         self._llm: AsyncLLM | None = None
         self._ready = False
         self._reason = "the engine is starting"
@@ -82,11 +102,7 @@ class SupervisedLLM:
             Exception: whatever vLLM raises when the checkpoint cannot be served.
         """
         # The constructor blocks while the core loads the weights.
-        llm = await in_daemon_thread(
-            lambda: AsyncLLM.from_engine_args(
-                self._args, usage_context=UsageContext.OPENAI_API_SERVER
-            )
-        )
+        llm = await in_daemon_thread(self._start)
         self._llm = llm
         try:
             for adapter in self._adapters:
@@ -94,6 +110,16 @@ class SupervisedLLM:
         except BaseException:
             await self._discard()
             raise
+        return llm
+
+    def _start(self) -> AsyncLLM:
+        with bound_to(self._cores):
+            llm = AsyncLLM.from_engine_args(
+                self._args,
+                usage_context=UsageContext.OPENAI_API_SERVER,
+                stat_loggers=[self._metrics.stat_logger()],
+            )
+        self._metrics.started(llm.vllm_config)
         return llm
 
     async def prove(self, proof: Proof) -> None:
@@ -108,7 +134,8 @@ class SupervisedLLM:
             await _unless_dead(self.current(), proof())
         finally:
             _proving.reset(token)
-        self._ready = True
+        # What keeps it from being ready from now on, until the watch looks.
+        self._ready, self._reason = True, _DIED
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -138,7 +165,7 @@ class SupervisedLLM:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
                 await _round_trip(llm)
         except EngineDeadError as error:
-            raise unavailable("the engine died and is being started again") from error
+            raise unavailable(_DIED) from error
         except TimeoutError as error:
             raise unavailable("the engine does not answer") from error
 
@@ -149,8 +176,8 @@ class SupervisedLLM:
             if self._llm is not None and not await self._hangs_or_died(self._llm):
                 wait = _FIRST_WAIT_S
                 continue
-            self._ready, self._reason = False, "the engine died and is being started again"
-            logger.error("the engine died; starting another in %.0f s", wait)
+            self._ready, self._reason = False, _DIED
+            logger.error("engine %s died; starting another in %.0f s", self._name, wait)
             await self._discard()
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
@@ -158,10 +185,10 @@ class SupervisedLLM:
                 await self.load()
                 if self._proof is not None:
                     await self.prove(self._proof)
-                logger.warning("the engine serves again")
+                logger.warning("engine %s serves again", self._name)
             except Exception as error:
                 self._reason = f"the engine could not be started again: {error}"
-                logger.exception("the engine could not be started again")
+                logger.exception("engine %s could not be started again", self._name)
                 await self._discard()
 
     @staticmethod
@@ -177,6 +204,7 @@ class SupervisedLLM:
         llm, self._llm = self._llm, None
         if llm is None:
             return
+        self._metrics.ended()
         if llm.output_handler is not None:
             # It would take the end of the core's process for a crash and log one.
             llm.output_handler.cancel()

@@ -7,6 +7,7 @@ import itertools
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,11 +18,12 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from lrm_server.engine.admission import Admission
+from lrm_server.engine.admission import Admission, Place
 from lrm_server.engine.label_trie import Node
 from lrm_server.engine.media_inputs import MediaInput, MediaInputs, as_request
 from lrm_server.engine.prompt_tokens import ForcedAnswer, Prompt, PromptTokens
 from lrm_server.engine.protocol import (
+    NO_TOKENS,
     Conversation,
     EngineStatus,
     EngineTimings,
@@ -29,10 +31,13 @@ from lrm_server.engine.protocol import (
     Generation,
     LabelReading,
     Question,
+    TokenCounts,
     VideoSlot,
     Written,
+    frames_of,
 )
 from lrm_server.engine.supervision import SupervisedLLM, unavailable
+from lrm_server.engine.vllm_requests import VLLM_PRIORITY, sampling, token_counts
 from lrm_server.errors import DomainError, ErrorCode, invalid
 
 logger = logging.getLogger(__name__)
@@ -42,13 +47,14 @@ logger = logging.getLogger(__name__)
 class _Asked:
     """A question on its way, and where its time went so far."""
 
+    place: Place
     media: list[MediaInput]
     lora: LoRARequest | None
     decode_ms: float
     started: float
 
     def timings(self, outputs: Sequence[RequestOutput]) -> EngineTimings:
-        """Waiting counts from the core's own clock; the rest of the way is the engine's."""
+        """Waiting in the core counts from its own clock; the rest of the way is the engine's."""
         waits = [
             max(0.0, output.metrics.scheduled_ts - output.metrics.queued_ts)
             for output in outputs
@@ -56,7 +62,8 @@ class _Asked:
         ]
         queue_ms = 1000 * max(waits, default=0.0)
         spent_ms = 1000 * (time.monotonic() - self.started)
-        return EngineTimings(self.decode_ms, queue_ms, max(0.0, spent_ms - queue_ms))
+        engine_ms = max(0.0, spent_ms - queue_ms)
+        return EngineTimings(self.decode_ms, self.place.waited_ms + queue_ms, engine_ms)
 
 
 class VllmEngine:
@@ -93,28 +100,27 @@ class VllmEngine:
 
     async def status(self) -> EngineStatus:
         """Asks the engine's core, not a flag beside it."""
-        inside = self._admission.inside
+        reason = ""
         try:
             await self._llm.check()
         except DomainError as error:
-            return EngineStatus(False, self._llm.reason or error.message, 0, inside)
-        running = min(inside, self._llm.current().vllm_config.scheduler_config.max_num_seqs)
-        return EngineStatus(True, "", running, inside - running)
+            reason = self._llm.reason or error.message
+        return self._admission.status(reason)
 
     async def read_forced(self, question: Question) -> LabelReading:
         """Forces the answer prefix and reads the labels at the slot."""
-        async with self._admission.enter(question.deadline):
+        async with self._enter(question) as place:
             forced = self._prompts.forced(question.parts, question.form)
-            asked = await self._ask(question)
-            return await self._read(forced, asked, text="")
+            asked = await self._ask(question, place)
+            return await self._read(forced, asked)
 
     async def read_after_reasoning(self, question: Question) -> LabelReading:
         """Lets the model write up to the prefix, then reads the labels at the slot."""
         form = question.form
-        async with self._admission.enter(question.deadline):
+        async with self._enter(question) as place:
             prompt = self._prompts.open_ended(question.parts)
-            asked = await self._ask(question)
-            output = await self._run(prompt, (), asked, self._writing(question, [form.stop]))
+            asked = await self._ask(question, place)
+            output = await self._write(prompt, asked, self._writing(question, [form.stop]))
             written = output.outputs[0]
             if written.stop_reason != form.stop:
                 raise DomainError(
@@ -124,25 +130,29 @@ class VllmEngine:
                     "form, or the readout likelihood.",
                 )
             forced = self._prompts.after(question.parts, written.text, form)
-            return await self._read(forced, asked, text=written.text.rstrip("{ \n"))
+            text = written.text.rstrip("{ \n")
+            return await self._read(forced, asked, text, token_counts([output], writing=True))
 
     async def generate(self, question: Question) -> Generation:
         """Lets the model write its whole answer."""
-        async with self._admission.enter(question.deadline):
+        async with self._enter(question) as place:
             prompt = self._prompts.open_ended(question.parts)
-            asked = await self._ask(question)
-            output = await self._run(prompt, (), asked, self._writing(question, []))
+            asked = await self._ask(question, place)
+            output = await self._write(prompt, asked, self._writing(question, []))
             written = output.outputs[0]
             return Generation(
-                written.text, written.finish_reason == "stop", asked.timings([output])
+                written.text,
+                written.finish_reason == "stop",
+                asked.timings([output]),
+                token_counts([output], writing=True),
             )
 
     async def converse(self, conversation: Conversation) -> Written:
         """Lets the model write the next turn of a conversation."""
-        async with self._admission.enter(conversation.deadline):
+        async with self._enter(conversation) as place:
             prompt = self._prompts.conversation(conversation.messages)
-            asked = await self._ask(conversation)
-            output = await self._run(prompt, (), asked, sampling(conversation))
+            asked = await self._ask(conversation, place)
+            output = await self._write(prompt, asked, sampling(conversation))
             written = output.outputs[0]
             return Written(
                 text=written.text,
@@ -152,7 +162,10 @@ class VllmEngine:
                 timings=asked.timings([output]),
             )
 
-    async def _ask(self, question: Question | Conversation) -> _Asked:
+    def _enter(self, question: Question | Conversation) -> AbstractAsyncContextManager[Place]:
+        return self._admission.enter(question.deadline, frames_of(question.parts))
+
+    async def _ask(self, question: Question | Conversation, place: Place) -> _Asked:
         lora = None
         if question.adapter is not None:
             lora = self._adapters.get(question.adapter)
@@ -164,9 +177,12 @@ class VllmEngine:
         # Frames may have waited for threads: nothing that is too late goes further.
         Admission.check_deadline(question.deadline)
         now = time.monotonic()
-        return _Asked(media, lora, 1000 * (now - began), now)
+        return _Asked(place, media, lora, 1000 * (now - began), now)
 
-    async def _read(self, forced: ForcedAnswer, asked: _Asked, text: str) -> LabelReading:
+    async def _read(
+        self, forced: ForcedAnswer, asked: _Asked, text: str = "", before: TokenCounts = NO_TOKENS
+    ) -> LabelReading:
+        """The labels at the slot; ``before`` counts what was written on the way there."""
         outputs = await asyncio.gather(
             *(
                 self._run(forced.prompt, node.before, asked, reading(node))
@@ -179,7 +195,11 @@ class VllmEngine:
             if not positions:
                 raise unavailable("the engine returned no log-probabilities")
             read.append({token: positions[0][token].logprob for token in node.children})
-        return LabelReading(forced.trie.combine(read), text, asked.timings(outputs))
+        tokens = token_counts(outputs)
+        asked.place.took(tokens.computed)
+        return LabelReading(
+            forced.trie.combine(read), text, asked.timings(outputs), before + tokens
+        )
 
     def _writing(self, question: Question, stop: list[str]) -> SamplingParams:
         return SamplingParams(
@@ -188,6 +208,13 @@ class VllmEngine:
             stop=stop,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
+
+    async def _write(self, prompt: Prompt, asked: _Asked, params: SamplingParams) -> RequestOutput:
+        """Lets the model write: a step of the engine for each token."""
+        output = await self._run(prompt, (), asked, params)
+        tokens = token_counts([output], writing=True)
+        asked.place.took(tokens.computed + tokens.written, max(1, tokens.written))
+        return output
 
     async def _run(
         self, prompt: Prompt, more: Sequence[int], asked: _Asked, params: SamplingParams
@@ -206,7 +233,11 @@ class VllmEngine:
         final: RequestOutput | None = None
         try:
             async for output in llm.generate(
-                request, params, f"lrm-{next(self._ids)}", lora_request=asked.lora
+                request,
+                params,
+                f"lrm-{next(self._ids)}",
+                lora_request=asked.lora,
+                priority=VLLM_PRIORITY[asked.place.caller.priority],
             ):
                 final = output
         except EngineDeadError as error:
@@ -237,21 +268,5 @@ def reading(node: Node) -> SamplingParams:
         temperature=0.0,
         logprob_token_ids=list(node.children),
         detokenize=False,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
-
-
-def sampling(conversation: Conversation) -> SamplingParams:
-    """How the next turn of a conversation is drawn.
-
-    Nothing here asks for log-probabilities: in one step of the engine those of a label's
-    tokens, which heads read, and the most probable ones of another request exclude each other.
-    """
-    return SamplingParams(
-        max_tokens=conversation.max_tokens,
-        temperature=conversation.temperature,
-        top_p=conversation.top_p,
-        stop=list(conversation.stop),
-        seed=conversation.seed,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )

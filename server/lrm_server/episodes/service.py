@@ -38,6 +38,7 @@ from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.frames import Frame
 from lrm_server.heads.query import Query, Reply
 from lrm_server.heads.scorer import Scorer
+from lrm_server.turns import gently
 
 logger = structlog.get_logger(__name__)
 
@@ -124,15 +125,13 @@ class EpisodeService:
                         continue
                 waiting.setdefault(step.episode, []).append(place)
             groups = [
-                self._take_in_turn(
-                    self._turns.setdefault(episode_id, asyncio.Lock()),
-                    [(place, steps[place]) for place in places],
-                    outcomes,
-                )
+                (self._turns.setdefault(episode_id, asyncio.Lock()), places)
                 for episode_id, places in waiting.items()
             ]
-            if groups:
-                await asyncio.gather(*groups)
+            async with asyncio.TaskGroup() as taking:
+                async for turn, places in gently(groups):
+                    mine = [(place, steps[place]) for place in places]
+                    taking.create_task(self._take_in_turn(turn, mine, outcomes))
         finally:
             self._report()
         return [outcomes[place] for place in range(len(steps))]

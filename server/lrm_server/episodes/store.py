@@ -86,7 +86,9 @@ class MemoryEpisodeStore:
 
     Holds for each episode its specification, its place on the clock, the encoded bytes of
     the frames that later queries compare with, and its last answered steps (up to
-    ``state.REMEMBERED_STEPS``; together some ten KiB for each head). It holds them until
+    ``state.REMEMBERED_STEPS``; about half a KiB each, and one more for each label head that
+    was asked at it: 20 KiB with one head at every tenth step, 110 KiB with tri at every
+    step; ``bench.memory`` measures it). It holds them until
     the episode is closed, or until nobody has asked for it for ``idle_seconds``. Expired
     episodes make way for new ones; a live one is never dropped for another.
 

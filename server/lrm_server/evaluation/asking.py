@@ -100,11 +100,18 @@ class ServedModel:
     Args:
         client: of a server that is ready.
         name: for tables.
+        observe: told each reply, or why there is none.
     """
 
-    def __init__(self, client: RewardClient, name: str) -> None:
+    def __init__(
+        self,
+        client: RewardClient,
+        name: str,
+        observe: Callable[[Reply | LrmError], None] = lambda _: None,
+    ) -> None:
         self._client = client
         self._name = name
+        self._observe = observe
 
     @property
     def name(self) -> str:
@@ -116,7 +123,10 @@ class ServedModel:
         frames = _Frames()
         prepared = [_prepared(question, frames) for question in questions]
         queries = [each for each in prepared if isinstance(each, Query)]
-        replies = iter(self._client.score_batch(queries) if queries else ())
+        replied = self._client.score_batch(queries) if queries else []
+        for reply in replied:
+            self._observe(reply)
+        replies = iter(replied)
         return [_answer(next(replies)) if isinstance(p, Query) else p for p in prepared]
 
 

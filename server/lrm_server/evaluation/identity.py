@@ -51,7 +51,7 @@ class ModelIdentity:
 
 
 def identify(client: RewardClient) -> ModelIdentity:
-    """The model that a server serves.
+    """The model that a server serves; several models are judged as one, which has all heads.
 
     Raises:
         LrmError: the server does not answer.
@@ -60,8 +60,7 @@ def identify(client: RewardClient) -> ModelIdentity:
     served = client.models()
     if not served.models:
         raise NotJudgeableError("the server serves no model: give it a checkpoint")
-    # The heads of a server are of one checkpoint; adapters are heads of it.
-    model = served.models[0]
+    models = served.models
     heads = {
         name: HeadIdentity(
             head.profile,
@@ -69,13 +68,15 @@ def identify(client: RewardClient) -> ModelIdentity:
             head.default_readout,
             frozenset((*head.required_frames, *head.optional_frames)),
         )
+        for model in models
         for name, head in model.heads.items()
     }
+    known = all(model.fingerprint for model in models)
     return ModelIdentity(
-        model.id,
-        model.fingerprint,
+        "+".join(model.id for model in models),
+        "+".join(dict.fromkeys(model.fingerprint for model in models)) if known else "",
         heads,
-        model.description,
+        "\n".join(dict.fromkeys(model.description for model in models)),
         served.version,
         served.limits.max_batch,
     )

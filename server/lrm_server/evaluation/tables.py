@@ -108,7 +108,7 @@ def _differences(table: FilledTable, footnotes: Footnotes) -> Table:
     for name in table.compared:
         shown.add_column(_header(name), justify="right", no_wrap=True)
     for row in table.rows:
-        cells = [_text(footnotes.cell(metric)) for metric in row.differences]
+        cells = [cell_text(footnotes.cell(metric)) for metric in row.differences]
         shown.add_row(_label(row), *(cells or [Text("")] * len(table.compared)))
     return shown
 
@@ -119,7 +119,7 @@ def _header(name: str) -> Text:
 
 
 def _cells(row: TableRow, table: FilledTable, footnotes: Footnotes) -> list[Text]:
-    cells = [_text(footnotes.cell(metric)) for metric in row.metrics]
+    cells = [cell_text(footnotes.cell(metric)) for metric in row.metrics]
     blank = [Text("")] * (len(table.models) - len(cells))
     said = row.published or [""] * len(table.published)
     published = [Text("" if row.indented else figure or DASH) for figure in said]
@@ -133,7 +133,8 @@ def _label(row: TableRow) -> Text:
     return label
 
 
-def _text(cell: Cell) -> Text:
+def cell_text(cell: Cell) -> Text:
+    """A cell as a table shows it."""
     text = Text(cell.value)
     if cell.interval:
         text.append(f" {cell.interval}", style="dim")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from lrm_server.engine.protocol import Engine, EngineTimings
+from lrm_server.engine.protocol import NO_TOKENS, Engine, EngineTimings
 from lrm_server.frames import Frame
 from lrm_server.heads.answer import (
     average_orders,
@@ -44,6 +44,7 @@ async def ask_for_label(
             model=engine.fingerprint,
             profile=profile.digest,
             timings=longest([written.timings]),
+            tokens=written.tokens,
         )
     questions = [question]
     if query.swap and profile.pair is not None:
@@ -82,6 +83,7 @@ async def ask_for_label(
         model=engine.fingerprint,
         profile=profile.digest,
         timings=longest([reading.timings for reading in readings]),
+        tokens=sum((reading.tokens for reading in readings), NO_TOKENS),
     )
 
 
@@ -111,6 +113,7 @@ async def ask_for_percentages(
         model=engine.fingerprint,
         profile=profile.digest,
         timings=longest([written.timings]),
+        tokens=written.tokens,
     )
 
 

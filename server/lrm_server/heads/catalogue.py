@@ -1,8 +1,8 @@
-"""The heads that one checkpoint serves, and what is said about the checkpoint."""
+"""The heads that are served, and what is said about the checkpoints behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrm_server.errors import DomainError, ErrorCode
@@ -68,11 +68,28 @@ class ModelCard:
 
 
 class HeadCatalogue(Mapping[str, ServedHead]):
-    """Heads by name; asking for one that is not served is an UNKNOWN_HEAD error."""
+    """Heads by name; asking for one that is not served is an UNKNOWN_HEAD error.
+
+    Attributes:
+        model: the checkpoint; the first one where there are several.
+        models: each checkpoint's own catalogue; this one alone where there is one checkpoint.
+    """
 
     def __init__(self, heads: Iterable[ServedHead], model: ModelCard) -> None:
         self._heads = {head.name: head for head in heads}
         self.model = model
+        self.models: tuple[HeadCatalogue, ...] = (self,)
+
+    @classmethod
+    def of_models(cls, models: Sequence[HeadCatalogue]) -> HeadCatalogue:
+        """The heads of several checkpoints, at least one; their names are distinct."""
+        joined = cls([head for each in models for head in each.values()], models[0].model)
+        joined.models = tuple(models)
+        return joined
+
+    def model_of(self, head: str | None) -> ModelCard:
+        """The checkpoint that a served head belongs to; the first where it is none's."""
+        return next((each.model for each in self.models if head in each), self.model)
 
     def __getitem__(self, name: str) -> ServedHead:
         try:

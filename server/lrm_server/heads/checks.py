@@ -6,15 +6,32 @@ from collections.abc import Mapping
 
 from lrm_server.errors import invalid
 from lrm_server.frames import Frame
-from lrm_server.heads.catalogue import ServedHead
+from lrm_server.heads.catalogue import HeadCatalogue, ServedHead
 from lrm_server.heads.frame_profile import OTHER_FIELD, FrameProfile
 from lrm_server.heads.profile import AskingProfile, LabelProfile, Readout, Role, Use
 from lrm_server.heads.query import Query
+from lrm_server.heads.subtask_profile import SubtaskProfile
 from lrm_server.heads.subtasks import MAX_SUBTASKS, check_subtasks
 from lrm_server.heads.window import FIELD, Shown, shown
 
 MAX_TASK_CHARACTERS = 2000
 MAX_SCENE_CHARACTERS = 2000
+
+
+def check_all(catalogue: HeadCatalogue, query: Query) -> None:
+    """Everything that is wrong with a query and can be known without the engine.
+
+    Raises:
+        DomainError: UNKNOWN_HEAD, or INVALID_ARGUMENT of the field that is wrong.
+    """
+    head = catalogue[query.head]
+    check_query(head, query)
+    check_window(head, query)
+    check_other_window(head, query)
+    if isinstance(head.profile, SubtaskProfile) and query.subtasks:
+        check_subtasks(query.subtasks, least=head.profile.least, most=head.profile.most)
+    for part in [catalogue[name] for name in head.parts] or [head]:
+        check_readout(part, query)
 
 
 def check_words(query: Query) -> None:

@@ -14,7 +14,7 @@ from lrm_server.engine.frame_reader import (
     FrameReader,
     FrameReadings,
 )
-from lrm_server.engine.protocol import FrameSlot
+from lrm_server.engine.protocol import FrameSlot, TokenCounts
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.heads.asking import longest
 from lrm_server.heads.catalogue import ServedHead
@@ -54,6 +54,7 @@ async def ask_at_frames(
         model=reader.fingerprint,
         profile=profile.digest,
         timings=longest([readings.timings]),
+        tokens=_tokens([readings]),
     )
 
 
@@ -103,7 +104,15 @@ async def ask_for_preference(
         model=reader.fingerprint,
         profile=profile.digest,
         timings=longest([each.timings for each in readings]),
+        tokens=_tokens(readings),
     )
+
+
+def _tokens(readings: Sequence[FrameReadings]) -> TokenCounts:
+    prompt = sum(each.prompt_tokens for each in readings)
+    # What was known and lost is computed again, beside the turn's own tokens.
+    computed = sum(min(each.computed_tokens, each.prompt_tokens) for each in readings)
+    return TokenCounts(prompt, prompt - computed)
 
 
 def frame_question(

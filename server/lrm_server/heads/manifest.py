@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lrm_server.errors import DomainError, invalid
 from lrm_server.heads.catalogue import ServedHead
+from lrm_server.heads.composite import composite_head
 from lrm_server.heads.frame_profile import FrameProfile
 from lrm_server.heads.library import Profile, built_in_names, load_profile, parse_profile
 from lrm_server.heads.profile import CompositeProfile, LabelProfile, Readout, Role
@@ -167,7 +168,7 @@ def served_heads(
         DomainError: INVALID_ARGUMENT of ``manifest`` for a head whose adapter is
             not loaded, a profile of another head, or a part that is not served.
     """
-    loaded = {name: _profile_of(name, entry, profiles) for name, entry in manifest.heads.items()}
+    loaded = {name: profile_of(name, entry, profiles) for name, entry in manifest.heads.items()}
     heads = []
     for name, entry in manifest.heads.items():
         profile = loaded[name]
@@ -177,7 +178,7 @@ def served_heads(
             )
         adapter = entry.adapter or (name if name in adapters else None)
         if isinstance(profile, CompositeProfile):
-            heads.append(_composite(name, profile, loaded, entry))
+            heads.append(composite_head(name, profile, loaded, entry.readout))
         elif isinstance(profile, SubtaskProfile):
             heads.append(_over_subtasks(name, profile, loaded, entry, adapter))
         else:
@@ -200,8 +201,13 @@ def served_heads(
     return heads
 
 
-def _profile_of(head: str, entry: HeadEntry, folder: Path | None) -> Profile:
-    """The profile of a head, with the options that the manifest gives its window."""
+def profile_of(head: str, entry: HeadEntry, folder: Path | None) -> Profile:
+    """The profile of a head, with the options that the manifest gives its window.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT of ``manifest`` for options of a window that is none, or
+            of a profile that there is not.
+    """
     profile = load_profile(entry.profile, folder)
     if not entry.window:
         return profile
@@ -240,31 +246,4 @@ def _over_subtasks(
         neutral=profile.neutral,
         required_frames=tuple(dict.fromkeys(required)),
         optional_frames=tuple(role for role in profile.optional_frames if role not in required),
-    )
-
-
-def _composite(
-    name: str, profile: CompositeProfile, loaded: Mapping[str, Profile], entry: HeadEntry
-) -> ServedHead:
-    required: list[Role] = []
-    optional: list[Role] = []
-    neutral = 0.0
-    readout = entry.readout
-    for part in profile.components:
-        inner = loaded.get(part.head)
-        if not isinstance(inner, LabelProfile):
-            raise invalid(
-                "manifest", f"head {name} is made of {part.head}, which is no label head here."
-            )
-        required += [role for role in inner.required_frames if role not in required]
-        optional += [role for role in inner.optional_frames if role not in optional]
-        neutral += part.weight * part.rescaled(inner.neutral)
-        readout = readout or inner.default_readout
-    return ServedHead(
-        name=name,
-        profile=profile,
-        readout=readout or Readout.LIKELIHOOD,
-        neutral=neutral,
-        required_frames=tuple(required),
-        optional_frames=tuple(role for role in optional if role not in required),
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final
 
+from lrm_server.engine.protocol import NO_TOKENS, TokenCounts
 from lrm_server.frames import Frame
 from lrm_server.heads.profile import Readout, Role, Use
 from lrm_server.heads.subtasks import Subtask
@@ -89,6 +91,14 @@ class Timings:
     total_ms: float = 0.0
 
 
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+def _nothing() -> Mapping[str, Any]:
+    """The same for all replies: episodes keep many of them."""
+    return _NOTHING
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """The answer to a query; as the specification names its fields.
@@ -111,20 +121,22 @@ class Reply:
         model: fingerprint of the checkpoint.
         profile: digest of the profile.
         timings: where the time went.
+        tokens: of all that the model was asked; ``NO_TOKENS`` where nobody counts.
     """
 
     head: str
-    probabilities: Mapping[str, float] = field(default_factory=dict)
+    probabilities: Mapping[str, float] = field(default_factory=_nothing)
     label_mass: float | None = None
     label: str = ""
     expected: float | None = None
     value: float
     confidence: float | None = None
-    components: Mapping[str, Reply] = field(default_factory=dict)
-    series: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    components: Mapping[str, Reply] = field(default_factory=_nothing)
+    series: Mapping[str, tuple[float | None, ...]] = field(default_factory=_nothing)
     log_probability: float | None = None
     text: str | None = None
     readout: Readout
     model: str = ""
     profile: str = ""
     timings: Timings = Timings()
+    tokens: TokenCounts = NO_TOKENS

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
-
 from lrm_server.engine.embedder import Embedder
 from lrm_server.engine.frame_reader import FrameReader
 from lrm_server.engine.protocol import Conversation, Engine, EngineStatus, Written
-from lrm_server.errors import DomainError, ErrorCode, invalid
-from lrm_server.heads.answer import combine
+from lrm_server.errors import DomainError, invalid
 from lrm_server.heads.asking import ask_for_label, ask_for_percentages
 from lrm_server.heads.catalogue import HeadCatalogue, ServedHead
-from lrm_server.heads.checks import (
-    check_other_window,
-    check_query,
-    check_readout,
-    check_window,
-    check_words,
-)
+from lrm_server.heads.checks import check_all, check_other_window, check_window, check_words
+from lrm_server.heads.composite import of_component, score_composite
 from lrm_server.heads.decomposer import Decomposer, Decomposition
 from lrm_server.heads.frame_heads import ask_at_frames, ask_for_preference
 from lrm_server.heads.frame_profile import FrameProfile
-from lrm_server.heads.profile import CompositeProfile, LabelProfile, SequenceProfile, Use
-from lrm_server.heads.query import Query, Reply, Timings
+from lrm_server.heads.profile import CompositeProfile, LabelProfile, SequenceProfile
+from lrm_server.heads.query import Query, Reply
 from lrm_server.heads.similarity import ask_for_similarity
 from lrm_server.heads.similarity_profile import SimilarityProfile
-from lrm_server.heads.subtask_heads import ask_about_subtasks, check_plan
+from lrm_server.heads.subtask_heads import ask_about_subtasks
 from lrm_server.heads.subtask_profile import SubtaskProfile
-
-# Of a composite head's part: what the caller did or must wait for keeps its name.
-_MODEL_ERRORS = frozenset(
-    {
-        ErrorCode.LABEL_MASS_LOW,
-        ErrorCode.ANSWER_UNPARSABLE,
-        ErrorCode.ANSWER_NOT_REACHED,
-        ErrorCode.INTERNAL,
-    }
-)
 
 
 class HeadScorer:
@@ -79,14 +60,7 @@ class HeadScorer:
             DomainError: UNKNOWN_HEAD, or INVALID_ARGUMENT of the task, the frames
                 by role, their sizes, the window, the readout or the margin.
         """
-        head = self._catalogue[query.head]
-        check_query(head, query)
-        check_window(head, query)
-        check_other_window(head, query)
-        if isinstance(head.profile, SubtaskProfile):
-            check_plan(head.profile, query)
-        for part in [self._catalogue[name] for name in head.parts] or [head]:
-            check_readout(part, query)
+        check_all(self._catalogue, query)
 
     async def score(self, query: Query) -> Reply:
         """The reply to one query; cancelling aborts the work.
@@ -99,7 +73,7 @@ class HeadScorer:
         profile = head.profile
         match profile:
             case CompositeProfile():
-                return await self._score_composite(head, profile, query)
+                return await score_composite(self.score, self._catalogue, head, query)
             case LabelProfile():
                 window = check_window(head, query)
                 return await ask_for_label(self.engine, head, profile, query, window)
@@ -157,38 +131,7 @@ class HeadScorer:
         try:
             return await self.score(query)
         except DomainError as error:
-            raise _of_component(head.name, query.head, error) from error
-
-    async def _score_composite(
-        self, head: ServedHead, profile: CompositeProfile, query: Query
-    ) -> Reply:
-        parts = [self._catalogue[part.head] for part in profile.components]
-        outcomes = await asyncio.gather(
-            *(self.score(_part_query(query, part)) for part in parts), return_exceptions=True
-        )
-        replies: dict[str, Reply] = {}
-        for part, outcome in zip(parts, outcomes, strict=True):
-            if isinstance(outcome, DomainError):
-                raise _of_component(head.name, part.name, outcome) from outcome
-            if isinstance(outcome, BaseException):
-                raise outcome
-            replies[part.name] = outcome
-        value, expected = combine(profile, replies, use=query.use or Use.LABEL)
-        timings = [reply.timings for reply in replies.values()]
-        return Reply(
-            head=head.name,
-            expected=expected,
-            value=value,
-            components=replies,
-            readout=query.readout or head.readout,
-            model=self.engine.fingerprint,
-            profile=profile.digest,
-            timings=Timings(
-                decode_ms=max(each.decode_ms for each in timings),
-                queue_ms=max(each.queue_ms for each in timings),
-                engine_ms=max(each.engine_ms for each in timings),
-            ),
-        )
+            raise of_component(head.name, query.head, error) from error
 
 
 def _not_of_this_model(head: ServedHead) -> DomainError:
@@ -196,26 +139,4 @@ def _not_of_this_model(head: ServedHead) -> DomainError:
         "head",
         f"head {head.name} is read from a model that has such heads of its own, and the one that "
         "is served here has not: serve another checkpoint.",
-    )
-
-
-def _part_query(query: Query, part: ServedHead) -> Query:
-    """The query of one part of a composite head: the frames that it looks at."""
-    looks = {*part.required_frames, *part.optional_frames}
-    return replace(
-        query,
-        head=part.name,
-        frames={role: frame for role, frame in query.frames.items() if role in looks},
-        # The composite weighs labels or expectations itself.
-        use=None,
-    )
-
-
-def _of_component(head: str, part: str, error: DomainError) -> DomainError:
-    if error.code not in _MODEL_ERRORS:
-        return error
-    return DomainError(
-        ErrorCode.COMPONENT_FAILED,
-        f"head {head}: its part {part} failed ({error.code.value}): {error.message}",
-        field=error.field,
     )

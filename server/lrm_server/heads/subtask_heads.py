@@ -7,29 +7,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from lrm_server.engine.protocol import Engine
+from lrm_server.engine.protocol import NO_TOKENS, Engine
 from lrm_server.heads.asking import ask_for_label
 from lrm_server.heads.catalogue import ServedHead
 from lrm_server.heads.decomposer import Decomposer
 from lrm_server.heads.profile import Use
 from lrm_server.heads.query import Query, Reply, Timings
 from lrm_server.heads.subtask_profile import SubtaskProfile
-from lrm_server.heads.subtasks import Subtask, check_subtasks
+from lrm_server.heads.subtasks import Subtask
 
 COMPLETED: Final = "completed"
 """The part of a reply that counts the completed subtasks; its label is their number."""
 CURRENT: Final = "current"
 """The part that says how far the subtask at hand has come; none when all are completed."""
-
-
-def check_plan(profile: SubtaskProfile, query: Query) -> None:
-    """Whether the head can ask about as many subtasks as the caller brought.
-
-    Raises:
-        DomainError: INVALID_ARGUMENT of ``subtasks``.
-    """
-    if query.subtasks:
-        check_subtasks(query.subtasks, least=profile.least, most=profile.most)
 
 
 async def ask_about_subtasks(
@@ -87,6 +77,7 @@ async def ask_about_subtasks(
         model=engine.fingerprint,
         profile=profile.digest,
         timings=_one_after_the_other(waited_ms, *(part.timings for part in parts.values())),
+        tokens=sum((part.tokens for part in parts.values()), NO_TOKENS),
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lrm_server.callers import current_caller
 from lrm_server.engine.protocol import Conversation, EngineStatus, Written
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.heads.catalogue import HeadCatalogue
@@ -44,6 +45,7 @@ class MeteredScorer:
         ):
             reply = await self._scorer.score(query)
         self._metrics.answered(head, reply, _since(started))
+        self._metrics.waited(current_caller().priority, reply.timings.queue_ms / 1000)
         return reply
 
     async def decompose(
@@ -67,13 +69,14 @@ class MeteredScorer:
         """As the scorer beneath."""
         return await self._scorer.status()
 
-    @staticmethod
     @contextmanager
-    def _failures(deadline: float | None, failed: Callable[[str], None]) -> Iterator[None]:
+    def _failures(self, deadline: float | None, failed: Callable[[str], None]) -> Iterator[None]:
         """Takes down how the work of a block failed."""
         try:
             yield
         except DomainError as error:
+            if error.code is ErrorCode.OVERLOADED:
+                self._metrics.refused(current_caller().priority)
             failed(error.code.value)
             raise
         except asyncio.CancelledError:

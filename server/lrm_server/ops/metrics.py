@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from lrm_client.clock import Source
+from lrm_server.callers import Priority
 from lrm_server.engine.protocol import Written
 from lrm_server.heads.query import Reply, Timings
 from lrm_server.ops.health import Readiness
@@ -69,6 +70,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._query_tokens = Counter(
+            "lrm_query_tokens",
+            "Tokens of answered questions: of their prompts, of those not computed again, written.",
+            ("head", "kind"),
+            registry=registry,
+        )
         self._conversations = Counter(
             "lrm_conversations",
             "Turns that the model was asked to write, by outcome.",
@@ -110,6 +117,31 @@ class Metrics:
         self._ready = Gauge(
             "lrm_engine_ready", "1 when the engine can answer, else 0.", registry=registry
         )
+        self._up = Gauge(
+            "lrm_engine_up",
+            "Of several engines: 1 for one that can answer, else 0.",
+            ("engine_name",),
+            registry=registry,
+        )
+        self._queued = Gauge(
+            "lrm_queue_questions",
+            "Questions that wait before the engine, by priority.",
+            ("priority",),
+            registry=registry,
+        )
+        self._wait_seconds = Histogram(
+            "lrm_queue_wait_seconds",
+            "Waiting of an answered question: before the engine, and in it.",
+            ("priority",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._refused = Counter(
+            "lrm_queue_refused",
+            "Questions for which there was no room, by priority.",
+            ("priority",),
+            registry=registry,
+        )
         self._running = Gauge(
             "lrm_engine_running", "Sequences that the engine is working on.", registry=registry
         )
@@ -132,6 +164,9 @@ class Metrics:
         self._queries.labels(head, OK).inc()
         self._query_seconds.labels(head).observe(seconds)
         self._stages(reply.timings)
+        self._query_tokens.labels(head, "prompt").inc(reply.tokens.prompt)
+        self._query_tokens.labels(head, "cached").inc(reply.tokens.cached)
+        self._query_tokens.labels(head, "written").inc(reply.tokens.written)
         for part in reply.components.values() if reply.components else (reply,):
             if part.label_mass is not None:
                 self._label_mass.labels(part.head).observe(part.label_mass)
@@ -140,6 +175,14 @@ class Metrics:
         """Counts a question that got none; ``outcome`` is an error's code."""
         self._queries.labels(head, outcome).inc()
         self._query_seconds.labels(head).observe(seconds)
+
+    def waited(self, priority: Priority, seconds: float) -> None:
+        """Takes down how long an answered question waited."""
+        self._wait_seconds.labels(priority.value).observe(seconds)
+
+    def refused(self, priority: Priority) -> None:
+        """Counts a question for which there was no room."""
+        self._refused.labels(priority.value).inc()
 
     def conversed(self, outcome: str, written: Written | None, seconds: float) -> None:
         """Counts a turn that was written, or failed: then ``outcome`` is an error's code."""
@@ -164,6 +207,10 @@ class Metrics:
         self._ready.set(1 if readiness.engine is not None and readiness.engine.ready else 0)
         self._running.set(readiness.engine.running if readiness.engine is not None else 0)
         self._waiting.set(readiness.engine.waiting if readiness.engine is not None else 0)
+        for name, engine in (readiness.engine.engines if readiness.engine else {}).items():
+            self._up.labels(name).set(1 if engine.ready else 0)
+        for priority, waiting in (readiness.engine.queued if readiness.engine else {}).items():
+            self._queued.labels(priority).set(waiting)
         self._episodes.set(episodes)
 
     def render(self) -> bytes:

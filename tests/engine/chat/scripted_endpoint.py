@@ -15,6 +15,8 @@ from lrm_server.engine.chat.abilities import Abilities
 from lrm_server.engine.chat.chat_engine import ChatEngine
 from lrm_server.engine.chat.endpoint import Endpoint
 from lrm_server.engine.chat.images import ImageUrls
+from lrm_server.engine.holdings import QueueLimits
+from lrm_server.engine.places import FixedPlaces
 
 KEY = "sk-of-nobody-4711"
 
@@ -185,7 +187,7 @@ async def engine_on(
             adapters or {},
             abilities,
             ImageUrls(None, 1 << 20),
-            Admission(max_queue),
+            Admission(FixedPlaces(concurrency), QueueLimits(max_queue=max_queue)),
             "model@0",
             lambda *count: counts.append(count),
         )

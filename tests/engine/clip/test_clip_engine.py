@@ -20,6 +20,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 from lrm_server.engine.clip.clip_engine import ClipEngine
 from lrm_server.engine.clip.start import ClipOptions, open_clip_engine
+from lrm_server.engine.holdings import QueueLimits
 from lrm_server.engine.protocol import FrameSlot
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.frames import Encoding, Frame, FrameLimits, open_frame
@@ -216,7 +217,7 @@ async def test_a_cancelled_query_does_not_take_the_frame_from_others(clip_folder
 
 
 async def test_queries_beyond_the_limit_or_too_late_are_refused(clip_folder: Path) -> None:
-    async with engine(clip_folder, max_queue=1) as clip:
+    async with engine(clip_folder, queue=QueueLimits(max_queue=1)) as clip:
         slot = [FrameSlot(noise(1))]
         outcomes = await asyncio.gather(
             *(clip.embed(slot, [TASK], None) for _ in range(2)), return_exceptions=True

@@ -6,7 +6,6 @@ A request waits for its turn until its deadline; it is not told to come back lat
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from dataclasses import replace
@@ -21,7 +20,7 @@ from lrm_server.api.compat.documents import OPENAI_FAILURE, json_body
 from lrm_server.api.compat.errors import CHAT
 from lrm_server.api.http_state import Arrived, State, while_wanted
 from lrm_server.errors import DomainError, ErrorCode
-from lrm_server.heads.catalogue import HeadCatalogue
+from lrm_server.heads.catalogue import HeadCatalogue, ModelCard
 
 router = APIRouter(tags=["drop-in: OpenAI"], responses={"default": OPENAI_FAILURE})
 
@@ -32,12 +31,13 @@ async def chat_completions(request: Request, state: State, arrival: Arrived) -> 
     catalogue = state.calls.catalogue
     limits = state.calls.limits
     content = await request.body()
-    name, asked = await asyncio.to_thread(
+    name, asked = await state.calls.beside(
         lambda: chat_request.conversation(
             parsed(content), limits.frame, limits.batch, arrival.deadline
         )
     )
-    asked = replace(asked, adapter=_adapter(catalogue, name))
+    model, adapter = _named(catalogue, name)
+    asked = replace(asked, model=model.id, adapter=adapter)
     written = await while_wanted(request, state.calls.converse(asked, arrival))
     return JSONResponse(
         {
@@ -45,7 +45,7 @@ async def chat_completions(request: Request, state: State, arrival: Arrived) -> 
             "object": "chat.completion",
             "created": int(time.time()),
             "model": name,
-            "system_fingerprint": catalogue.model.fingerprint,
+            "system_fingerprint": model.fingerprint,
             "choices": [
                 {
                     "index": 0,
@@ -63,20 +63,25 @@ async def chat_completions(request: Request, state: State, arrival: Arrived) -> 
     )
 
 
-def _adapter(catalogue: HeadCatalogue, name: str) -> str | None:
-    """The adapter that a model's name means; None for the checkpoint itself.
+def _named(catalogue: HeadCatalogue, name: str) -> tuple[ModelCard, str | None]:
+    """The model that a name means, and its adapter; None for the checkpoint itself.
 
     Raises:
         DomainError: UNKNOWN_HEAD of ``model``.
     """
-    if name == catalogue.model.id:
-        return None
-    adapters = sorted({head.adapter for head in catalogue.values() if head.adapter is not None})
-    if name in adapters:
-        return name
+    models = {each.model.id: (each.model, None) for each in catalogue.models}
+    adapters = {
+        head.adapter: (each.model, head.adapter)
+        for each in reversed(catalogue.models)
+        for head in each.values()
+        if head.adapter is not None
+    }
+    served: dict[str, tuple[ModelCard, str | None]] = {**adapters, **models}
+    if name in served:
+        return served[name]
     raise DomainError(
         ErrorCode.UNKNOWN_HEAD,
         f"the model {brief(name)} is not served here: ask one of "
-        f"{', '.join([catalogue.model.id, *adapters])} (see /v1/models).",
+        f"{', '.join([*models, *sorted(adapters)])} (see /v1/models).",
         field="model",
     )

@@ -51,7 +51,7 @@ async def compute_reward(request: Request, state: State, arrival: Arrived) -> JS
     """Progress of one image, with the initial image and a goal image where they are sent."""
     limits = state.calls.limits.frame
     content = await request.body()
-    judged = await asyncio.to_thread(lrm_requests.reward, content, limits, arrival.deadline)
+    judged = await state.calls.beside(lrm_requests.reward, content, limits, arrival.deadline)
     return _success(await _judged(request, state, judged, arrival))
 
 
@@ -60,7 +60,7 @@ async def compute_rewards_batch(request: Request, state: State, arrival: Arrived
     """Progress of several images; an image that fails has an error in its place, and no score."""
     limits = state.calls.limits
     content = await request.body()
-    items = await asyncio.to_thread(
+    items = await state.calls.beside(
         lrm_requests.rewards, content, limits.frame, limits.batch, arrival.deadline
     )
     if any(isinstance(item, Judged) and item.kind != lrm_requests.PROGRESS for item in items):
@@ -126,7 +126,7 @@ async def compute_robometer(request: Request, state: State, arrival: Arrived) ->
 
 async def _query(read: Any, request: Request, state: HttpState, arrival: Arrival) -> Query:
     content = await request.body()
-    query: Query = await asyncio.to_thread(
+    query: Query = await state.calls.beside(
         read, content, state.calls.limits.frame, arrival.deadline
     )
     return query
@@ -138,7 +138,7 @@ async def _film(
     require_head(state.calls.catalogue, head, path)
     limits = state.calls.limits
     content = await request.body()
-    query = await asyncio.to_thread(
+    query = await state.calls.beside(
         lrm_requests.video, head, content, limits.frame, limits.batch, arrival.deadline, fps
     )
     return await ask_one(request, state, query, arrival)

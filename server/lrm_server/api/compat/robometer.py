@@ -7,7 +7,6 @@ the other samples, null where a sample failed, and names every failure.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
@@ -51,7 +50,7 @@ async def evaluate_batch_npy(request: Request, state: State, arrival: Arrived) -
     """Samples in a form, their arrays as ``.npy`` files of uint8."""
     limits = state.calls.limits
     texts, files, steps = await read_form(request, limits)
-    batch = await asyncio.to_thread(from_form, texts, files, steps, limits)
+    batch = await state.calls.beside(from_form, texts, files, steps, limits)
     return await _evaluated(batch, request, state, arrival)
 
 
@@ -60,7 +59,7 @@ async def evaluate_batch(request: Request, state: State, arrival: Arrived) -> JS
     """Samples as JSON, their arrays as nested lists."""
     limits = state.calls.limits
     content = await request.body()
-    batch = await asyncio.to_thread(lambda: from_body(parsed(content), limits))
+    batch = await state.calls.beside(lambda: from_body(parsed(content), limits))
     return await _evaluated(batch, request, state, arrival)
 
 
@@ -106,7 +105,8 @@ async def gpu_status(state: State) -> JSONResponse:
 async def model_info(state: State, arrival: Arrived) -> JSONResponse:
     """The checkpoint, and which of its heads answer which of Robometer's outputs."""
     catalogue = state.calls.catalogue
-    model = catalogue.model
+    served_by = RobometerHeads(catalogue, arrival.deadline).named()
+    model = catalogue.model_of(served_by["progress"] or served_by["preference"])
     return JSONResponse(
         {
             "model_path": model.id,
@@ -114,7 +114,7 @@ async def model_info(state: State, arrival: Arrived) -> JSONResponse:
             "experiment_config": {},
             "model_architecture": {"fingerprint": model.fingerprint},
             "description": model.description,
-            "served_by": RobometerHeads(catalogue, arrival.deadline).named(),
+            "served_by": served_by,
         }
     )
 

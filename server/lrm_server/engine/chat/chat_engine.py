@@ -6,10 +6,11 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lrm_server.engine.admission import Admission
+from lrm_server.engine.admission import Admission, Place
 from lrm_server.engine.chat.abilities import Abilities
 from lrm_server.engine.chat.branches import resolve, settled
 from lrm_server.engine.chat.completions import Completion, parse_completion
@@ -30,6 +31,7 @@ from lrm_server.engine.protocol import (
     Message,
     Question,
     Written,
+    frames_of,
 )
 from lrm_server.errors import DomainError, ErrorCode, invalid
 
@@ -45,13 +47,14 @@ class _Asked:
     messages: list[ChatMessage]
     deadline: float | None
     decode_ms: float
+    queued_ms: float
     began: float
     waited_ms: float = 0.0
 
     def timings(self) -> EngineTimings:
         spent_ms = 1000 * (time.monotonic() - self.began)
         waited_ms = min(self.waited_ms, spent_ms)
-        return EngineTimings(self.decode_ms, waited_ms, spent_ms - waited_ms)
+        return EngineTimings(self.decode_ms, self.queued_ms + waited_ms, spent_ms - waited_ms)
 
 
 class ChatEngine:
@@ -106,10 +109,7 @@ class ChatEngine:
 
     async def status(self) -> EngineStatus:
         """Asks the endpoint for its models, at most every few seconds."""
-        inside = self._admission.inside
-        running = min(inside, self._endpoint.in_flight)
-        reason = await self._liveness.reason()
-        return EngineStatus(not reason, reason, running, inside - running)
+        return self._admission.status(await self._liveness.reason())
 
     async def read_forced(self, question: Question) -> LabelReading:
         """Reads the labels after the forced prefix, or where the model wrote its answer."""
@@ -117,8 +117,8 @@ class ChatEngine:
         form = question.form
         if form.prefix and not self._abilities.prefill:
             return await self._read_written(question)
-        async with self._admission.enter(question.deadline):
-            asked = await self._ask(question)
+        async with self._enter(question) as place:
+            asked = await self._ask(question, place)
             labels = LabelBytes(form)
             # One more, because the template may have cut the prefix's last space.
             most = min(labels.deciding_length + 1, form.max_tokens)
@@ -137,8 +137,8 @@ class ChatEngine:
     async def generate(self, question: Question) -> Generation:
         """Lets the model write its whole answer."""
         self._check_turn(question.form)
-        async with self._admission.enter(question.deadline):
-            asked = await self._ask(question)
+        async with self._enter(question) as place:
+            asked = await self._ask(question, place)
             completion = await self._complete(asked, "", question.form.max_tokens)
             if not completion.text:
                 raise _nothing_written(completion)
@@ -148,8 +148,8 @@ class ChatEngine:
     async def converse(self, conversation: Conversation) -> Written:
         """Lets the model write the next turn of a conversation."""
         asking = conversation
-        async with self._admission.enter(asking.deadline):
-            asked = await self._ask(asking)
+        async with self._enter(asking) as place:
+            asked = await self._ask(asking, place)
             how = self._abilities
             body = {
                 **how.request(asked.model, asked.messages, asking.max_tokens),
@@ -168,8 +168,8 @@ class ChatEngine:
 
     async def _read_written(self, question: Question) -> LabelReading:
         form = question.form
-        async with self._admission.enter(question.deadline):
-            asked = await self._ask(question)
+        async with self._enter(question) as place:
+            asked = await self._ask(question, place)
             completion = await self._complete(asked, "", form.max_tokens, listed=True)
             self._check_listed(completion)
             slot = find_slot([position.token for position in completion.positions], form)
@@ -191,7 +191,10 @@ class ChatEngine:
 
         await resolve(labels, read, continued)
 
-    async def _ask(self, question: Question | Conversation) -> _Asked:
+    def _enter(self, question: Question | Conversation) -> AbstractAsyncContextManager[Place]:
+        return self._admission.enter(question.deadline, frames_of(question.parts))
+
+    async def _ask(self, question: Question | Conversation, place: Place) -> _Asked:
         model = self._model
         if question.adapter is not None:
             if question.adapter not in self._adapters:
@@ -208,7 +211,8 @@ class ChatEngine:
         )
         Admission.check_deadline(question.deadline)
         now = time.monotonic()
-        return _Asked(model, list(messages), question.deadline, 1000 * (now - began), now)
+        decode_ms = 1000 * (now - began)
+        return _Asked(model, list(messages), question.deadline, decode_ms, place.waited_ms, now)
 
     async def _complete(
         self, asked: _Asked, begun: str, max_tokens: int, *, listed: bool = False

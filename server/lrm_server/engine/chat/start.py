@@ -13,6 +13,8 @@ from lrm_server.engine.chat.abilities import Prefill, probe
 from lrm_server.engine.chat.chat_engine import ChatEngine, TokenObserver
 from lrm_server.engine.chat.endpoint import Endpoint
 from lrm_server.engine.chat.images import ImageUrls
+from lrm_server.engine.holdings import DEFAULT_LIMITS, QueueLimits
+from lrm_server.engine.places import FixedPlaces
 
 URL_CACHE_BYTES = 256 * 1024 * 1024
 
@@ -30,7 +32,7 @@ class ChatOptions:
     concurrency: int = 32
     timeout_seconds: float = 60.0
     prefill: Prefill = "auto"
-    max_queue: int = 4096
+    queue: QueueLimits = DEFAULT_LIMITS
     frame_threads: int = 2
 
     def __repr__(self) -> str:
@@ -69,7 +71,7 @@ async def open_chat_engine(
                 adapters,
                 abilities,
                 ImageUrls(executor, URL_CACHE_BYTES),
-                Admission(options.max_queue),
+                Admission(FixedPlaces(options.concurrency), options.queue),
                 fingerprint([options.model, *adapters.values()], endpoint.host),
                 observe,
             )

@@ -65,13 +65,13 @@ class ClipEngine:
 
     async def status(self) -> EngineStatus:
         """The model lives in this process: while it answers at all, it can answer."""
-        return EngineStatus(True, "", self._admission.inside, 0)
+        return self._admission.status()
 
     async def embed(
         self, frames: Sequence[FrameSlot], texts: Sequence[str], deadline: float | None
     ) -> Embeddings:
         """Vectors of frames and texts; see ``engine.embedder.Embedder``."""
-        async with self._admission.enter(deadline):
+        async with self._admission.enter(deadline, [slot.frame for slot in frames]) as place:
             began = time.monotonic()
             with _failures():
                 images, words = await asyncio.gather(
@@ -79,7 +79,8 @@ class ClipEngine:
                     asyncio.gather(*map(self._text, texts)),
                 )
             spent_ms = 1000 * (time.monotonic() - began)
-            return Embeddings(np.stack(images), np.stack(words), EngineTimings(engine_ms=spent_ms))
+            timings = EngineTimings(queue_ms=place.waited_ms, engine_ms=spent_ms)
+            return Embeddings(np.stack(images), np.stack(words), timings)
 
     async def _image(self, slot: FrameSlot) -> Vector:
         frame = slot.frame

@@ -11,6 +11,8 @@ from pathlib import Path
 from lrm_server.engine.admission import Admission
 from lrm_server.engine.broken_extensions import install
 from lrm_server.engine.checkpoint_files import fingerprint
+from lrm_server.engine.holdings import DEFAULT_LIMITS, QueueLimits
+from lrm_server.engine.places import FixedPlaces
 from lrm_server.errors import invalid
 from lrm_server.threads import in_daemon_thread
 
@@ -20,6 +22,9 @@ install()
 from lrm_server.engine.clip.clip_engine import ClipEngine  # noqa: E402
 from lrm_server.engine.clip.clip_model import ClipTowers, NumberType  # noqa: E402
 
+BATCHES = 2
+"""Past the queue: one that is computed, and one that is prepared meanwhile."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipOptions:
@@ -27,7 +32,7 @@ class ClipOptions:
 
     dtype: NumberType = "auto"
     max_sequences: int = 128
-    max_queue: int = 4096
+    queue: QueueLimits = DEFAULT_LIMITS
     frame_threads: int = 2
 
 
@@ -57,7 +62,7 @@ async def open_clip_engine(checkpoint: Path, options: ClipOptions) -> AsyncItera
             towers,
             decoding,
             computing,
-            Admission(options.max_queue),
+            Admission(FixedPlaces(BATCHES * options.max_sequences), options.queue),
             fingerprint([checkpoint], towers.dtype),
             most=options.max_sequences,
         )

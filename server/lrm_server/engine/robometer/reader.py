@@ -17,16 +17,18 @@ from vllm.pooling_params import PoolingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+from lrm_server.callers import Caller
 from lrm_server.engine.admission import Admission
 from lrm_server.engine.frame_inputs import IMAGE, FrameInput, FrameInputs
 from lrm_server.engine.frame_reader import FrameQuestion, FrameReadings
-from lrm_server.engine.protocol import EngineStatus, EngineTimings, FrameSlot
+from lrm_server.engine.protocol import EngineStatus, EngineTimings, FrameSlot, frames_of
 from lrm_server.engine.robometer.kept import Answers, KeptAnswers
 from lrm_server.engine.robometer.pooler import TASK, rows_by_position
 from lrm_server.engine.robometer.prompts import FramePrompts, Turn
 from lrm_server.engine.robometer.sent import SentFrames
 from lrm_server.engine.robometer.structure import PREFERENCE, PROGRESS
 from lrm_server.engine.supervision import SupervisedLLM, unavailable
+from lrm_server.engine.vllm_requests import VLLM_PRIORITY
 from lrm_server.errors import DomainError, ErrorCode, invalid
 
 logger = logging.getLogger(__name__)
@@ -88,22 +90,22 @@ class RobometerReader:
 
     async def status(self) -> EngineStatus:
         """Asks the engine's core, not a flag beside it."""
-        inside = self._admission.inside
+        reason = ""
         try:
             await self._llm.check()
         except DomainError as error:
-            return EngineStatus(False, self._llm.reason or error.message, 0, inside)
-        running = min(inside, self._llm.current().vllm_config.scheduler_config.max_num_seqs)
-        return EngineStatus(True, "", running, inside - running)
+            reason = self._llm.reason or error.message
+        return self._admission.status(reason)
 
     async def read_frames(self, question: FrameQuestion) -> FrameReadings:
         """Reads the heads at the turn's progress and preference tokens."""
-        async with self._admission.enter(question.deadline):
+        async with self._admission.enter(question.deadline, frames_of(question.parts)) as place:
             began = time.monotonic()
             turn = await self._turn(question)
             asked = time.monotonic()
-            answers, computed = await self._answers(turn, self._current())
+            answers, computed = await self._answers(turn, self._current(), place.caller)
             spent_ms = 1000 * (time.monotonic() - asked)
+            place.took(computed)
         by_kind: dict[str, list[Answers]] = {PROGRESS: [], PREFERENCE: []}
         for token, answer in zip(turn.read, answers, strict=True):
             by_kind[token.text].append(answer)
@@ -114,7 +116,7 @@ class RobometerReader:
             preference=preferred[-1][2] if preferred else None,
             prompt_tokens=len(turn.tokens),
             computed_tokens=computed,
-            timings=EngineTimings(1000 * (asked - began), 0.0, spent_ms),
+            timings=EngineTimings(1000 * (asked - began), place.waited_ms, spent_ms),
         )
 
     async def _turn(self, question: FrameQuestion) -> Turn:
@@ -145,7 +147,9 @@ class RobometerReader:
             )
         return self._engine
 
-    async def _answers(self, turn: Turn, engine: _Engine) -> tuple[list[Answers], int]:
+    async def _answers(
+        self, turn: Turn, engine: _Engine, caller: Caller
+    ) -> tuple[list[Answers], int]:
         """The heads' answers at each read token, and how many tokens were computed for them.
 
         What lies in a prefix that the engine knows is not computed again, so its
@@ -157,14 +161,14 @@ class RobometerReader:
         await kept.settled(keys[-1:])
         if (found := kept.all_of(keys)) is not None:
             return found, 0
-        computed = await self._compute(turn, engine, from_cache=True)
+        computed = await self._compute(turn, engine, caller, from_cache=True)
         if (found := kept.all_of(keys)) is not None:
             return found, computed
         # The prefix may be that of a request that still runs and has not answered.
         await kept.settled([key for key in keys if kept.get(key) is None])
         if (found := kept.all_of(keys)) is not None:
             return found, computed
-        computed += await self._compute(turn, engine, from_cache=False)
+        computed += await self._compute(turn, engine, caller, from_cache=False)
         if (found := kept.all_of(keys)) is not None:
             return found, computed
         raise DomainError(
@@ -172,14 +176,16 @@ class RobometerReader:
             f"the engine gave no answer for some of {len(keys)} frames: ask about fewer at once.",
         )
 
-    async def _compute(self, turn: Turn, engine: _Engine, *, from_cache: bool) -> int:
+    async def _compute(
+        self, turn: Turn, engine: _Engine, caller: Caller, *, from_cache: bool
+    ) -> int:
         """Keeps the answers at the tokens that the engine computes; returns how many those are."""
         params = PoolingParams(task=TASK, skip_reading_prefix_cache=not from_cache)
         with engine.kept.computing([token.key for token in turn.read]):
-            output = await self._run(turn, engine, params)
+            output = await self._run(turn, engine, caller, params)
             if output.error is not None and output.error.code == _LACKS_PATCHES:
                 engine.sent.forget(turn.frames)
-                output = await self._run(turn, engine, params)
+                output = await self._run(turn, engine, caller, params)
             if output.error is not None or not output.finished:
                 raise unavailable("the engine dropped the question")
             rows = rows_by_position(output.outputs.data)
@@ -189,13 +195,15 @@ class RobometerReader:
         return len(turn.tokens) - output.num_cached_tokens
 
     async def _run(
-        self, turn: Turn, engine: _Engine, params: PoolingParams
+        self, turn: Turn, engine: _Engine, caller: Caller, params: PoolingParams
     ) -> PoolingRequestOutput[Any]:
         """Sends one request and waits for its end; cancelling aborts it in the engine."""
         request = _request(turn, engine.sent.items(turn.frames))
         final: PoolingRequestOutput[Any] | None = None
         try:
-            async for output in engine.llm.encode(request, params, f"lrm-{next(self._ids)}"):
+            async for output in engine.llm.encode(
+                request, params, f"lrm-{next(self._ids)}", priority=VLLM_PRIORITY[caller.priority]
+            ):
                 final = output
         except EngineDeadError as error:
             raise unavailable("the engine died and is being started again") from error

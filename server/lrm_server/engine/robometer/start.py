@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +19,14 @@ from lrm_server.engine.robometer.plugin import introduce
 from lrm_server.engine.robometer.prompts import FramePrompts
 from lrm_server.engine.robometer.reader import Memory, RobometerReader
 from lrm_server.engine.robometer.tensors import check_tensors
-from lrm_server.engine.start import GIB, PATCH_CACHE_BYTES, EngineOptions, engine_arguments
+from lrm_server.engine.start import (
+    GIB,
+    EngineOptions,
+    engine_arguments,
+    step_places,
+)
 from lrm_server.engine.supervision import SupervisedLLM
+from lrm_server.threads import FrameThreads
 
 KEPT_ANSWERS: Final = 1 << 17
 """Tokens whose answers are kept: 4096 episodes of 32 frames, some 40 MB."""
@@ -48,7 +53,7 @@ async def open_frame_reader(
     introduce()
     with serving_folder(checkpoint, base, options.max_model_len) as folder:
         # A copy of the model among several would lack what another was sent.
-        core_bytes = PATCH_CACHE_BYTES if options.data_parallel == 1 else 0
+        core_bytes = options.frame_cache_bytes if options.data_parallel == 1 else 0
         arguments = replace(
             engine_arguments(folder, [], options),
             runner="pooling",
@@ -56,16 +61,16 @@ async def open_frame_reader(
             skip_mm_profiling=current_platform.is_cpu(),
             mm_processor_cache_gb=core_bytes / GIB,
         )
-        llm = SupervisedLLM(arguments, ())
+        llm = SupervisedLLM(arguments, (), name=options.name, cores=options.cores)
         loaded = await llm.load()
-        with ThreadPoolExecutor(options.frame_threads, "frames") as executor:
+        with FrameThreads(options.frame_threads, "frames") as executor:
             async with llm.watched():
                 yield (
                     RobometerReader(
                         llm,
                         FramePrompts(cast(Tokenizer, loaded.get_tokenizer())),
-                        FrameInputs(how, executor, PATCH_CACHE_BYTES),
-                        Admission(options.max_queue),
+                        FrameInputs(how, executor, options.frame_cache_bytes),
+                        Admission(step_places(loaded), options.queue),
                         Memory(KEPT_ANSWERS, core_bytes),
                         fingerprint([checkpoint, base], str(loaded.model_config.dtype), how.digest),
                         loaded.model_config.max_model_len,

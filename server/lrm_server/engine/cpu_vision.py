@@ -1,0 +1,107 @@
+"""Makes vLLM's vision tower fast on a CPU: what is equal for many images is done once.
+
+vLLM 0.32 attends to one image after another on the CPU
+(v1/attention/ops/vit_attn_wrappers.py, ``torch_sdpa_wrapper``) and interpolates the
+position embeddings of every image anew (models/qwen3_vl.py,
+``fast_pos_embed_interpolate``). Frames of a batch are of one size nearly always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+from weakref import WeakKeyDictionary
+
+import torch
+from cachetools import LRUCache
+from torch.nn.functional import scaled_dot_product_attention
+from vllm.model_executor.custom_op import CustomOp, op_registry_oot
+from vllm.model_executor.layers.attention.mm_encoder_attention import MMEncoderAttention
+from vllm.model_executor.models.qwen3_vl import Qwen3_VisionTransformer
+
+MAX_SIZES: Final = 64
+Interpolate: TypeAlias = Callable[[torch.nn.Module, Sequence[Sequence[int]]], torch.Tensor]
+
+
+class BatchedEncoderAttention(MMEncoderAttention):
+    """Attends within each image, in one call where all have as many patches."""
+
+    def forward_cpu(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        cu_seqlens: torch.Tensor | None = None,
+        max_seqlen: torch.Tensor | None = None,
+        sequence_lengths: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Attention of images that lie one behind the other.
+
+        Args:
+            query: (1, patches, heads, head size), or (1, patches, heads x head size).
+            key: likewise.
+            value: likewise.
+            cu_seqlens: (images + 1,): where each image begins, and the end of the last.
+            max_seqlen: not needed.
+            sequence_lengths: not needed.
+
+        Returns:
+            As ``query``.
+        """
+        images = 1 if cu_seqlens is None else cu_seqlens.numel() - 1
+        patches = query.shape[0] * query.shape[1] // images
+        if cu_seqlens is None or images == 1 or not _equal(cu_seqlens, patches):
+            attended: torch.Tensor = super().forward_cpu(query, key, value, cu_seqlens)
+            return attended
+        queries, keys, values = (
+            each.view(images, patches, heads, self.head_size).transpose(1, 2)
+            for each, heads in (
+                (query, self.num_heads),
+                (key, self.num_kv_heads),
+                (value, self.num_kv_heads),
+            )
+        )
+        found = scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            scale=self.scale,
+            enable_gqa=self.num_heads > self.num_kv_heads,
+        )
+        return found.transpose(1, 2).reshape(query.shape)
+
+
+def install() -> None:
+    """Puts both into the place of vLLM's own, for models that this process loads from now on."""
+    if MMEncoderAttention.__name__ not in op_registry_oot:
+        CustomOp.register_oot(BatchedEncoderAttention, name=MMEncoderAttention.__name__)
+        method = "fast_pos_embed_interpolate"
+        known = positions_once(getattr(Qwen3_VisionTransformer, method))
+        setattr(Qwen3_VisionTransformer, method, known)
+
+
+def positions_once(interpolate: Interpolate) -> Interpolate:
+    """Interpolates the position embeddings of each size of image once.
+
+    Holds, for each tower, a tensor (patches, hidden size) of each of the last
+    ``MAX_SIZES`` sizes.
+    """
+    kept: WeakKeyDictionary[torch.nn.Module, LRUCache[tuple[int, ...], torch.Tensor]]
+    kept = WeakKeyDictionary()
+
+    def fast_pos_embed_interpolate(
+        tower: torch.nn.Module, grid_thw: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        known = kept.setdefault(tower, LRUCache(MAX_SIZES))
+        found = []
+        for size in map(tuple, grid_thw):
+            if (positions := known.get(size)) is None:
+                positions = known[size] = interpolate(tower, [size])
+            found.append(positions)
+        return torch.cat(found)
+
+    return fast_pos_embed_interpolate
+
+
+def _equal(bounds: torch.Tensor, length: int) -> bool:
+    return bool((bounds.diff() == length).all())
