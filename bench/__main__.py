@@ -21,6 +21,8 @@ from typing import Final
 from rich.console import Console
 
 from bench.machine import describe
+from bench.services import end_when_told
+from lrm_server.commands.process import STOP_SECONDS
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[each.name for each in ALL], default=[])
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     args = parser.parse_args()
+    end_when_told()
     args.out.mkdir(parents=True, exist_ok=True)
     console = Console(width=120)
     console.print(describe(), highlight=False)
@@ -80,13 +83,24 @@ def main() -> None:
     for each in chosen(args.only, quick=args.quick):
         console.rule(f"bench.{each.name}")
         began = time.monotonic()
-        done = subprocess.run(each.command(args.out, quick=args.quick), check=False)
+        returned = _ran(each.command(args.out, quick=args.quick))
         console.print(f"{time.monotonic() - began:.0f} s")
-        if done.returncode:
+        if returned:
             failed.append(each.name)
     if failed:
         console.print(f"these broke: {', '.join(failed)}")
         sys.exit(1)
+
+
+def _ran(command: list[str]) -> int:
+    """The exit code. Who is interrupted leaves the benchmark the time to end its servers."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+        raise
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def clients(target: str) -> float:
 
 def client_environments(target: str) -> float:
     """Bytes of an environment of a client's ``VectorEpisodes``, between two due steps."""
-    held, sizes = [], range(500, 3001, 500)
+    held, sizes = [], range(BATCH, 6 * BATCH + 1, BATCH)
     with RewardClient(target) as client:
         opened = []
         for number, _ in enumerate(sizes):

@@ -31,7 +31,8 @@ class RobotWorker:
     """Opens a session's episodes and steps them with the newest frames.
 
     After a call that failed it waits, ever longer and at random, before the next: the frame
-    that it then sends is the newest of that moment.
+    that it then sends is the newest of that moment. Attempts within a call, when the server
+    is full or cannot be reached, repeat its frame.
 
     Args:
         client: makes the calls.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from pydantic_settings import (
 from lrm_server.engine_settings import EngineSettings, Positive
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+ENDPOINT_KEYS = {"remote_url": "remote_key", "planner_url": "planner_key"}
+"""Setting of an endpoint's address -> that of its key."""
 
 
 def _in_words(given: object) -> object:
@@ -114,6 +117,17 @@ class Settings(EngineSettings, BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _engines_have_names_of_variables(self) -> Settings:
+        for name in self.engines:
+            # Variables come in small letters, and two underscores part their names.
+            if not re.fullmatch(r"[a-z0-9]+([-_][a-z0-9]+)*", name):
+                raise ValueError(
+                    f"engines: {name!r} is no name for an engine: take small letters and digits, "
+                    "with single - or _ between"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _endpoints_are_named(self) -> Settings:
         for name, each in self.each_engine().items():
             if problem := each.endpoint_problem():
@@ -134,11 +148,20 @@ class Settings(EngineSettings, BaseSettings):
         return self
 
     def each_engine(self) -> dict[str, Settings]:
-        """The settings of each engine by its name; the only one has the name ""."""
+        """The settings of each engine by its name; the only one has the name "".
+
+        What an engine does not say is taken from outside, but for the key of an endpoint
+        that it names itself: a secret goes to nobody whom it was not given for.
+        """
         return {
             name: self.model_copy(
                 update={
                     "engines": {},
+                    **{
+                        key: None
+                        for url, key in ENDPOINT_KEYS.items()
+                        if url in engine.model_fields_set
+                    },
                     **{said: getattr(engine, said) for said in engine.model_fields_set},
                 }
             )

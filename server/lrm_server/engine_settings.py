@@ -129,7 +129,7 @@ class EngineSettings(BaseModel):
         256, description="Prepared frames that are kept, in MiB; and as much for prepared videos."
     )
     encoder_cache_mib: Positive = Field(
-        256, description="Encoded frames that an engine keeps beside its model, in MiB."
+        256, description="Encoded frames that a CPU engine keeps beside its model, in MiB."
     )
     enforce_eager: bool = Field(False, description="Start sooner, without compiling the model.")
 

@@ -73,3 +73,30 @@ def test_the_example_of_several_engines_is_accepted() -> None:
     heads = [head for engine in each.values() for head in engine.head_names]
     assert len(each) == 2
     assert sorted(heads) == ["completion", "contrastive", "progress", "tri"]
+
+
+def test_a_key_goes_to_no_endpoint_that_it_was_not_given_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LRM_REMOTE_KEY", KEY)
+    chat = {"backend": "chat"}
+    each = settings_from(
+        {
+            "remote_url": "https://known/v1",
+            **chat,
+            "engines": {
+                "known": {**chat, "heads": "progress"},
+                "other": {**chat, "heads": "completion", "remote_url": "https://other/v1"},
+            },
+        }
+    ).each_engine()
+    known, other = each["known"], each["other"]
+    assert known.remote_key is not None
+    assert known.remote_key.get_secret_value() == KEY
+    assert (other.remote_url, other.remote_key) == ("https://other/v1", None)
+
+
+@pytest.mark.parametrize("name", ["Merged", "two__parts", "with space", ""])
+def test_a_name_that_variables_could_not_have_is_refused(name: str) -> None:
+    with pytest.raises(WrongSettingsError, match="no name for an engine"):
+        settings_from({"engines": {name: {}}})

@@ -9,7 +9,11 @@ from vllm.model_executor.layers.attention.mm_encoder_attention import MMEncoderA
 from vllm.platforms import current_platform
 
 from lrm_server.engine import cpu_vision
-from lrm_server.engine.cpu_vision import BatchedEncoderAttention, positions_once
+from lrm_server.engine.cpu_vision import (
+    BatchedEncoderAttention,
+    each_by_itself,
+    positions_once,
+)
 
 HEADS, SIZE = 3, 16
 
@@ -74,11 +78,27 @@ def test_positions_of_ever_new_sizes_do_not_pile_up() -> None:
     def interpolate(tower: torch.nn.Module, sizes: Sequence[Sequence[int]]) -> torch.Tensor:
         nonlocal asked
         asked += 1
-        return torch.zeros(1, 1)
+        return torch.zeros(sizes[0][1], 1, dtype=torch.uint8)
 
     once = positions_once(interpolate)
     tower = torch.nn.Linear(1, 1)
-    for side in range(2, cpu_vision.MAX_SIZES + 3):
-        once(tower, [[1, side, side]])
-    once(tower, [[1, 2, 2]])
-    assert asked == cpu_vision.MAX_SIZES + 2
+    quarter = cpu_vision.MAX_BYTES // 4
+    for more in range(5):
+        once(tower, [[1, quarter - more, 1]])
+    once(tower, [[1, quarter, 1]])
+    assert asked == 6
+    # What is over the bound by itself is not kept, and right all the same.
+    for _ in range(2):
+        assert once(tower, [[1, cpu_vision.MAX_BYTES + 1, 1]]).nbytes == cpu_vision.MAX_BYTES + 1
+    assert asked == 8
+
+
+def test_an_image_that_is_kept_does_not_keep_the_batch_that_it_was_encoded_in() -> None:
+    batch = torch.arange(60.0).view(12, 5)
+
+    def encode(model: torch.nn.Module, media: object) -> Sequence[torch.Tensor]:
+        return batch.split([2, 4, 6])
+
+    found = each_by_itself(encode)(torch.nn.Linear(1, 1), None)
+    assert torch.equal(torch.cat(list(found)), batch)
+    assert [each.untyped_storage().nbytes() for each in found] == [40, 80, 120]

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from lrm_client.clock import ClockConfig
+from lrm_server.callers import Caller, Priority, asks
 from lrm_server.episodes.decoded import DecodedFrames
 from lrm_server.episodes.types import StepAnswer
 from lrm_server.errors import DomainError, ErrorCode
@@ -86,6 +87,28 @@ async def test_a_small_frame_does_not_overtake_a_large_one_that_waits() -> None:
     assert (large.inside, late.inside) == (True, False)
     await large.leave()
     await late.leave()
+
+
+async def test_a_robot_finds_room_beside_learners_and_goes_before_those_that_wait() -> None:
+    decoded = DecodedFrames(8 * PIXEL_BYTES)
+    learners = [Holder(decoded, png(shade)) for shade in range(10)]
+    await settled()
+    assert sum(each.inside for each in learners) == 8
+    with asks(Caller("robot", Priority.INTERACTIVE)):
+        robots = [Holder(decoded, png(100)), Holder(decoded, png(101))]
+    await settled()
+    assert [each.inside for each in robots] == [True, False]
+    await learners[0].leave()
+    await settled()
+    assert [each.inside for each in robots] == [True, True]
+    assert sum(each.inside for each in learners) == 7
+    for each in (*learners[1:8], *robots):
+        await each.leave()
+    await settled()
+    assert all(each.inside for each in learners[8:])
+    for each in learners[8:]:
+        await each.leave()
+    assert decoded.held_bytes == 0
 
 
 async def test_a_frame_over_the_bound_passes_alone() -> None:

@@ -149,6 +149,14 @@ async def test_all_engines_must_be_ready_and_the_one_that_is_not_is_named(
     }
 
 
+async def test_what_waits_before_all_engines_is_summed_and_an_empty_queue_is_a_zero(
+    both: RoutingScorer, merged: Named, base: Named
+) -> None:
+    merged.state = replace(merged.state, queued={"interactive": 0, "batch": 3})
+    base.state = replace(base.state, queued={"interactive": 0, "batch": 4})
+    assert (await both.status()).queued == {"interactive": 0, "batch": 7}
+
+
 async def test_an_engine_that_cannot_say_how_it_is_does_not_hide_the_others(
     both: RoutingScorer, merged: Named, base: Named, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,7 +109,8 @@ class Admission:
         """
         self.check_deadline(deadline)
         caller = current_caller()
-        if excess := self.holdings.excess(caller.name, frames):
+        urgent = caller.priority is Priority.INTERACTIVE
+        if excess := self.holdings.excess(caller.name, frames, urgent=urgent):
             raise self._refusal(excess)
         place = Place(caller, asyncio.get_running_loop().create_future())
         self.holdings.add(caller.name, frames)

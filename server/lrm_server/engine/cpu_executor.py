@@ -11,6 +11,7 @@ threads are bound here.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -38,5 +39,6 @@ def _keep_to(cores: list[int]) -> None:
     a bound thread waits for its core while another is free.
     """
     for task in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(task.name), cores)
+        with suppress(ProcessLookupError):  # it may have ended meanwhile
+            os.sched_setaffinity(int(task.name), cores)
     torch.set_num_threads(len(cores))

@@ -9,7 +9,7 @@ position embeddings of every image anew (models/qwen3_vl.py,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,9 +17,13 @@ from cachetools import LRUCache
 from torch.nn.functional import scaled_dot_product_attention
 from vllm.model_executor.custom_op import CustomOp, op_registry_oot
 from vllm.model_executor.layers.attention.mm_encoder_attention import MMEncoderAttention
-from vllm.model_executor.models.qwen3_vl import Qwen3_VisionTransformer
+from vllm.model_executor.models.qwen3_vl import (
+    Qwen3_VisionTransformer,
+    Qwen3VLForConditionalGeneration,
+)
 
-MAX_SIZES: Final = 64
+MAX_BYTES: Final = 64 * 1024**2
+Encode: TypeAlias = Callable[[torch.nn.Module, Any], Sequence[torch.Tensor]]
 Interpolate: TypeAlias = Callable[[torch.nn.Module, Sequence[Sequence[int]]], torch.Tensor]
 
 
@@ -72,19 +76,35 @@ class BatchedEncoderAttention(MMEncoderAttention):
 
 
 def install() -> None:
-    """Puts both into the place of vLLM's own, for models that this process loads from now on."""
+    """Puts all of it in place of vLLM's own, for models that this process loads from now on."""
     if MMEncoderAttention.__name__ not in op_registry_oot:
         CustomOp.register_oot(BatchedEncoderAttention, name=MMEncoderAttention.__name__)
         method = "fast_pos_embed_interpolate"
         known = positions_once(getattr(Qwen3_VisionTransformer, method))
         setattr(Qwen3_VisionTransformer, method, known)
+        for method in ("_process_image_input", "_process_video_input"):
+            encode = getattr(Qwen3VLForConditionalGeneration, method)
+            setattr(Qwen3VLForConditionalGeneration, method, each_by_itself(encode))
+
+
+def each_by_itself(encode: Encode) -> Encode:
+    """Copies what a batch was encoded to, image by image.
+
+    They come as views of one tensor (models/qwen3_vl.py), and an image that is kept for
+    long would keep the whole batch.
+    """
+
+    def encode_apart(model: torch.nn.Module, media: Any) -> tuple[torch.Tensor, ...]:
+        return tuple(each.clone() for each in encode(model, media))
+
+    return encode_apart
 
 
 def positions_once(interpolate: Interpolate) -> Interpolate:
     """Interpolates the position embeddings of each size of image once.
 
-    Holds, for each tower, a tensor (patches, hidden size) of each of the last
-    ``MAX_SIZES`` sizes.
+    Holds, for each tower, those (patches, hidden size) of the sizes that were seen last,
+    up to ``MAX_BYTES``.
     """
     kept: WeakKeyDictionary[torch.nn.Module, LRUCache[tuple[int, ...], torch.Tensor]]
     kept = WeakKeyDictionary()
@@ -92,11 +112,13 @@ def positions_once(interpolate: Interpolate) -> Interpolate:
     def fast_pos_embed_interpolate(
         tower: torch.nn.Module, grid_thw: Sequence[Sequence[int]]
     ) -> torch.Tensor:
-        known = kept.setdefault(tower, LRUCache(MAX_SIZES))
+        known = kept.setdefault(tower, LRUCache(MAX_BYTES, getsizeof=lambda each: each.nbytes))
         found = []
         for size in map(tuple, grid_thw):
             if (positions := known.get(size)) is None:
-                positions = known[size] = interpolate(tower, [size])
+                positions = interpolate(tower, [size])
+                if positions.nbytes <= MAX_BYTES:
+                    known[size] = positions
             found.append(positions)
         return torch.cat(found)
 

@@ -60,15 +60,17 @@ def prepare_environment(threads: int | None = None, *, log_level: str = "warning
 
 @contextmanager
 def bound_to(ranks: Ranks) -> Iterator[None]:
-    """Binds the CPU engine that is started within the block; engines start one at a time.
+    """Binds the CPU engine that is started within the block; bound engines start one at a time.
 
     Args:
         ranks: cores of each copy of its model; () leaves the variable as it is.
     """
+    if not ranks:
+        yield
+        return
     with _starting:
         before = os.environ.get(_BINDING)
-        if ranks:
-            os.environ[_BINDING] = "|".join(",".join(map(str, cores)) for cores in ranks)
+        os.environ[_BINDING] = "|".join(",".join(map(str, cores)) for cores in ranks)
         try:
             yield
         finally:

@@ -39,6 +39,8 @@ class QueueLimits:
 
 
 DEFAULT_LIMITS: Final = QueueLimits()
+URGENT_SHARE: Final = 0.125
+"""Of the server's bounds, on top of them, for urgent questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +89,25 @@ class Holdings:
         """How many have a question in."""
         return len(self._clients)
 
-    def excess(self, client: str, frames: Sequence[Frame]) -> Excess | None:
+    def excess(
+        self, client: str, frames: Sequence[Frame], *, urgent: bool = False
+    ) -> Excess | None:
         """Why one more question of a client is too much; None where there is room for it.
 
-        A question whose frames are over a bound by themselves is let in alone.
+        A question whose frames are over a bound by themselves is let in alone. For urgent
+        questions the server's bounds are an eighth wider: learners that fill it keep no
+        robot out.
         """
         limits, held = self._limits, self._clients.get(client, _Held())
+        wider = 1 + URGENT_SHARE if urgent else 1
         if held.questions >= limits.max_client_queue:
             return self._of_client(held, f"{held.questions} questions", "max_client_queue")
-        if self._questions >= limits.max_queue:
+        if self._questions >= limits.max_queue * wider:
             return self._of_all(f"{self._questions} questions", "max_queue")
         more = sum(frame.nbytes for frame in set(frames) if frame not in held.frames)
         if held.nbytes and held.nbytes + more > limits.max_client_queue_mib * MIB:
             return self._of_client(held, f"frames of {held.nbytes} bytes", "max_client_queue_mib")
-        if self._nbytes and self._nbytes + more > limits.max_queue_mib * MIB:
+        if self._nbytes and self._nbytes + more > limits.max_queue_mib * MIB * wider:
             return self._of_all(f"frames of {self._nbytes} bytes", "max_queue_mib")
         return None
 

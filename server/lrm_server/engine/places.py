@@ -40,7 +40,8 @@ class FixedPlaces:
     """As many questions as whoever answers them takes on at once.
 
     Args:
-        places: of both classes together; at least one for each.
+        places: of both classes together. Batch may hold them all; then interactive questions
+            get those that become free first.
     """
 
     def __init__(self, places: int) -> None:

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Literal, cast
 
+from vllm.config.ec_manager_config import EncoderCacheManagerConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.executor.abstract import Executor
 
 from lrm_server.engine.adapters import Adapter, check_adapter
 from lrm_server.engine.admission import Admission
 from lrm_server.engine.checkpoint_files import fingerprint
 from lrm_server.engine.cores import Ranks, parse_numbers
-from lrm_server.engine.cpu_executor import CpuExecutor
 from lrm_server.engine.encoder_cache import encoder_cache
 from lrm_server.engine.environment import has_compiler
 from lrm_server.engine.frame_inputs import FrameInputs
@@ -180,6 +181,13 @@ def step_places(llm: AsyncLLM) -> StepPlaces:
     )
 
 
+def _cpu_executor() -> type[Executor]:
+    # A GPU's engine has nothing to do with what this imports of vLLM.
+    from lrm_server.engine.cpu_executor import CpuExecutor
+
+    return cast(type[Executor], CpuExecutor)
+
+
 def engine_arguments(
     checkpoint: Path, adapters: list[Adapter], options: EngineOptions
 ) -> AsyncEngineArgs:
@@ -199,7 +207,7 @@ def engine_arguments(
     if on_cpu and options.devices:
         raise invalid("devices", f"devices is {options.devices} and there is no GPU: leave it.")
     rank = max((adapter.rank for adapter in adapters), default=0)
-    return AsyncEngineArgs(
+    arguments = AsyncEngineArgs(
         model=str(checkpoint),
         dtype=options.dtype,
         max_model_len=options.max_model_len,
@@ -211,10 +219,9 @@ def engine_arguments(
         device_ids=[*parse_numbers(options.devices)] if options.devices else None,
         tensor_parallel_size=options.tensor_parallel,
         data_parallel_size=options.data_parallel,
-        distributed_executor_backend=CpuExecutor if on_cpu else None,
+        distributed_executor_backend=_cpu_executor() if on_cpu else None,
         enforce_eager=options.enforce_eager or (on_cpu and not has_compiler()),
         enable_prefix_caching=True,
-        ec_manager_config=encoder_cache(options.encoder_cache_mib * MIB),  # type: ignore[arg-type]
         limit_mm_per_prompt={
             "image": options.max_images,
             # vLLM tries out the largest video when it starts.
@@ -234,3 +241,8 @@ def engine_arguments(
         generation_config="vllm",
         trust_remote_code=False,
     )
+    if on_cpu:
+        # On a GPU what it holds would lie outside the share that vLLM was given.
+        size = encoder_cache(options.encoder_cache_mib * MIB)
+        arguments.ec_manager_config = EncoderCacheManagerConfig(**size)
+    return arguments

@@ -6,32 +6,37 @@ import asyncio
 import contextlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
+from lrm_server.callers import Priority, current_caller
 from lrm_server.episodes.deadlines import within
 from lrm_server.frames import Frame
 
 MAX_DECODED_BYTES: Final = 1024**3
 _CHANNELS: Final = 3
+_URGENT_SHARE: Final = 0.125
+_Waiter: TypeAlias = tuple[asyncio.Future[None], frozenset[Frame]]
 
 
 class DecodedFrames:
     """Lets frames be decoded as long as their pixels together stay within a bound.
 
     A compressed image of some KiB may be tens of MiB of pixels, so what a batch weighs on
-    the wire says little of what it weighs decoded. Whoever finds no room waits, in the
-    order of coming; a frame that several hold counts once. Used from one event loop.
+    the wire says little of what it weighs decoded. Whoever finds no room waits, robots
+    before learners and otherwise in the order of coming; a frame that several hold counts
+    once. Used from one event loop.
 
     Args:
-        max_bytes: height x width x 3 of all frames that are held. Frames that are over it
-            by themselves are let in alone.
+        max_bytes: height x width x 3 of all frames that are held; an eighth more for
+            robots, whom learners that hold it all would keep waiting. Frames that are over
+            it by themselves are let in alone.
     """
 
     def __init__(self, max_bytes: int = MAX_DECODED_BYTES) -> None:
         self._max_bytes = max_bytes
         self._held_bytes = 0
         self._holders: Counter[Frame] = Counter()
-        self._waiting: deque[tuple[asyncio.Future[None], frozenset[Frame]]] = deque()
+        self._waiting: dict[Priority, deque[_Waiter]] = {priority: deque() for priority in Priority}
 
     @property
     def held_bytes(self) -> int:
@@ -62,11 +67,14 @@ class DecodedFrames:
             self._leave(wanted)
 
     async def _enter(self, wanted: frozenset[Frame]) -> None:
-        if not self._waiting and self._has_room(wanted):
+        priority = current_caller().priority
+        urgent = priority is Priority.INTERACTIVE
+        ahead = self._waiting[priority] if urgent else any(self._waiting.values())
+        if not ahead and self._has_room(wanted, priority):
             self._take(wanted)
             return
         let_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((let_in, wanted))
+        self._waiting[priority].append((let_in, wanted))
         try:
             await let_in
         except asyncio.CancelledError:
@@ -88,18 +96,20 @@ class DecodedFrames:
         self._let_in()
 
     def _let_in(self) -> None:
-        while self._waiting:
-            let_in, wanted = self._waiting[0]
-            if not let_in.cancelled():
-                if not self._has_room(wanted):
-                    return
-                self._take(wanted)
-                let_in.set_result(None)
-            self._waiting.popleft()
+        for priority, waiting in self._waiting.items():
+            while waiting:
+                let_in, wanted = waiting[0]
+                if not let_in.cancelled():
+                    if not self._has_room(wanted, priority):
+                        return
+                    self._take(wanted)
+                    let_in.set_result(None)
+                waiting.popleft()
 
-    def _has_room(self, wanted: frozenset[Frame]) -> bool:
+    def _has_room(self, wanted: frozenset[Frame], priority: Priority) -> bool:
         more = sum(_pixel_bytes(frame) for frame in wanted if frame not in self._holders)
-        return self._held_bytes == 0 or self._held_bytes + more <= self._max_bytes
+        wider = 1 + _URGENT_SHARE if priority is Priority.INTERACTIVE else 1
+        return self._held_bytes == 0 or self._held_bytes + more <= wider * self._max_bytes
 
     def _take(self, wanted: frozenset[Frame]) -> None:
         self._held_bytes += sum(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -144,7 +143,8 @@ def ask_in_every_way(
         model: who is asked.
         questions: of one head, at least one.
         readouts: at least one.
-        batch: most questions in one request; there are at least as many batches as readouts.
+        batch: most questions in one request; there are as many batches as readouts, or more,
+            unless questions are fewer.
         meter: which the model tells of its replies.
         advanced: called with the number of questions that are done.
 
@@ -154,7 +154,7 @@ def ask_in_every_way(
     answers: dict[Readout, list[Answer]] = {readout: [] for readout in readouts}
     first: dict[Readout, list[_Batch]] = {readout: [] for readout in readouts}
     meter.take()
-    size = min(batch, math.ceil(len(questions) / len(readouts)))
+    size = min(batch, max(1, len(questions) // len(readouts)))
     for number, start in enumerate(range(0, len(questions), size)):
         shown = questions[start : start + size]
         turn = number % len(readouts)

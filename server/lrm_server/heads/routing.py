@@ -111,6 +111,10 @@ class RoutingScorer:
             *(_status(name, scorer) for name, scorer in self._scorers.items())
         )
         engines = dict(zip(self._scorers, statuses, strict=True))
+        queued: Counter[str] = Counter()
+        for each in statuses:
+            # Adding Counters would leave out the classes of which nothing waits.
+            queued.update(each.queued)
         return EngineStatus(
             ready=all(each.ready for each in statuses),
             reason="; ".join(
@@ -119,7 +123,7 @@ class RoutingScorer:
             running=sum(each.running for each in statuses),
             waiting=sum(each.waiting for each in statuses),
             engines=engines,
-            queued=sum((Counter(each.queued) for each in statuses), Counter()),
+            queued=queued,
         )
 
 

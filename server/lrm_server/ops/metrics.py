@@ -209,8 +209,9 @@ class Metrics:
         self._waiting.set(readiness.engine.waiting if readiness.engine is not None else 0)
         for name, engine in (readiness.engine.engines if readiness.engine else {}).items():
             self._up.labels(name).set(1 if engine.ready else 0)
-        for priority, waiting in (readiness.engine.queued if readiness.engine else {}).items():
-            self._queued.labels(priority).set(waiting)
+        queued = readiness.engine.queued if readiness.engine else {}
+        for priority in Priority:
+            self._queued.labels(priority.value).set(queued.get(priority.value, 0))
         self._episodes.set(episodes)
 
     def render(self) -> bytes:

@@ -114,3 +114,13 @@ def test_a_learner_of_320_environments_and_three_heads_fits_twice() -> None:
                 assert holdings.excess("learner", frames) is None
                 holdings.add("learner", frames)
     assert holdings.excess("other", [frame(1000)]) is None
+
+
+def test_urgent_questions_find_room_where_others_filled_the_server() -> None:
+    holdings = Holdings(QueueLimits(max_queue=8, max_client_queue=8, max_queue_mib=8))
+    for at in range(8):
+        holdings.add(f"learner-{at}", [frame(MIB)])
+    assert holdings.excess("another", [frame(1)]) is not None
+    assert holdings.excess("robot", [frame(MIB)], urgent=True) is None
+    holdings.add("robot", [frame(MIB)])
+    assert holdings.excess("robot", [frame(1)], urgent=True) is not None
