@@ -25,6 +25,7 @@ from lrm_server.api.problems import TABLE
 from lrm_server.cli import app
 from lrm_server.config import Settings
 from lrm_server.demo.rollouts import bundled_rollouts
+from lrm_server.engine_settings import EngineSettings
 from lrm_server.ops.auth import TokenCheck
 from lrm_server.ops.health import Health
 from lrm_server.ops.metrics import Metrics
@@ -169,8 +170,11 @@ def _learner_flags() -> set[str]:
 
 
 def test_variables_in_the_text_are_settings() -> None:
-    assert set(re.findall(r"\bLRM_([A-Z_]+)\b", TEXT)) <= {
-        name.upper() for name in Settings.model_fields
+    found = set(re.findall(r"\bLRM_([A-Z_]+)\b", TEXT))
+    of_engines = {name for name in found if name.startswith("ENGINES__")}
+    assert found - of_engines <= {name.upper() for name in Settings.model_fields}
+    assert {name.split("__")[2] for name in of_engines} <= {
+        name.upper() for name in EngineSettings.model_fields
     }
 
 
