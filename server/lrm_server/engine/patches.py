@@ -132,7 +132,7 @@ def read_preparation(checkpoint: Path) -> Preparation:
         DomainError: INVALID_ARGUMENT when the files are missing or ask for
             something else than this preparation does.
     """
-    config = _image_processor_config(checkpoint)
+    config = processor_config(checkpoint, "image_processor", "preprocessor_config.json")
     kind = str(config.get("image_processor_type", ""))
     if not kind.startswith("Qwen2VLImageProcessor"):
         raise invalid(
@@ -152,17 +152,22 @@ def read_preparation(checkpoint: Path) -> Preparation:
     )
 
 
-def _image_processor_config(checkpoint: Path) -> dict[str, Any]:
-    for name, key in (
-        ("processor_config.json", "image_processor"),
-        ("preprocessor_config.json", ""),
-    ):
-        path = checkpoint / name
+def processor_config(checkpoint: Path, section: str, name: str) -> dict[str, Any]:
+    """What a checkpoint says of one of its processors.
+
+    Args:
+        checkpoint: its folder.
+        section: of processor_config.json, where newer checkpoints have it.
+        name: of the file that older ones have instead.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT of ``model`` when neither is there.
+    """
+    for file, key in (("processor_config.json", section), (name, "")):
+        path = checkpoint / file
         if path.is_file():
             config = json.loads(path.read_text("utf-8"))
             config = config.get(key) if key else config
             if isinstance(config, dict):
                 return config
-    raise invalid(
-        "model", f"the checkpoint {checkpoint} has no preprocessor_config.json: copy it there."
-    )
+    raise invalid("model", f"the checkpoint {checkpoint} has no {name}: copy it there.")

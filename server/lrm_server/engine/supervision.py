@@ -169,6 +169,14 @@ class SupervisedLLM:
         except TimeoutError as error:
             raise unavailable("the engine does not answer") from error
 
+    async def trouble(self) -> str:
+        """Why the engine's core cannot answer, asked of itself; "" when it can."""
+        try:
+            await self.check()
+        except DomainError as error:
+            return self.reason or error.message
+        return ""
+
     async def _watch(self) -> None:
         wait = _FIRST_WAIT_S
         while True:

@@ -8,17 +8,15 @@ patches; and the same times. vLLM normalises on the engine's device.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from lrm_server.engine.patches import MAX_ASPECT_RATIO, Patches, resized
+from lrm_server.engine.patches import MAX_ASPECT_RATIO, Patches, processor_config, resized
 from lrm_server.errors import invalid
 from lrm_server.frames import Pixels
 
@@ -141,7 +139,7 @@ def read_video_preparation(checkpoint: Path) -> VideoPreparation:
         DomainError: INVALID_ARGUMENT when the files are missing or ask for something
             else than this preparation does.
     """
-    config = _video_processor_config(checkpoint)
+    config = processor_config(checkpoint, "video_processor", "video_preprocessor_config.json")
     kind = str(config.get("video_processor_type", "Qwen3VLVideoProcessor"))
     if kind != "Qwen3VLVideoProcessor":
         raise invalid(
@@ -160,22 +158,4 @@ def read_video_preparation(checkpoint: Path) -> VideoPreparation:
         min_pixels=int(size.get("shortest_edge", _SHORTEST)),
         max_pixels=int(size.get("longest_edge", _LONGEST)),
         frame_pixels=ceiling if config.get("cap_pixels_per_frame") else None,
-    )
-
-
-def _video_processor_config(checkpoint: Path) -> dict[str, Any]:
-    for name, key in (
-        ("processor_config.json", "video_processor"),
-        ("video_preprocessor_config.json", ""),
-    ):
-        path = checkpoint / name
-        if path.is_file():
-            config = json.loads(path.read_text("utf-8"))
-            config = config.get(key) if key else config
-            if isinstance(config, dict):
-                return config
-    raise invalid(
-        "model",
-        f"the checkpoint {checkpoint} has no video_preprocessor_config.json, which heads that "
-        "look at a video need: copy it there.",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -12,11 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from vllm import SamplingParams
-from vllm.exceptions import VLLMClientError, VLLMServerError
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
-from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from lrm_server.engine.admission import Admission, Place
 from lrm_server.engine.label_trie import Node
@@ -37,10 +34,8 @@ from lrm_server.engine.protocol import (
     frames_of,
 )
 from lrm_server.engine.supervision import SupervisedLLM, unavailable
-from lrm_server.engine.vllm_requests import VLLM_PRIORITY, sampling, token_counts
+from lrm_server.engine.vllm_requests import VLLM_PRIORITY, last_of, sampling, token_counts
 from lrm_server.errors import DomainError, ErrorCode, invalid
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +95,7 @@ class VllmEngine:
 
     async def status(self) -> EngineStatus:
         """Asks the engine's core, not a flag beside it."""
-        reason = ""
-        try:
-            await self._llm.check()
-        except DomainError as error:
-            reason = self._llm.reason or error.message
-        return self._admission.status(reason)
+        return self._admission.status(await self._llm.trouble())
 
     async def read_forced(self, question: Question) -> LabelReading:
         """Forces the answer prefix and reads the labels at the slot."""
@@ -230,28 +220,16 @@ class VllmEngine:
             )
         request = as_request(tokens, placed.places, asked.media)
         llm = self._llm.current()
-        final: RequestOutput | None = None
-        try:
-            async for output in llm.generate(
+        final = await last_of(
+            llm.generate(
                 request,
                 params,
                 f"lrm-{next(self._ids)}",
                 lora_request=asked.lora,
                 priority=VLLM_PRIORITY[asked.place.caller.priority],
-            ):
-                final = output
-        except EngineDeadError as error:
-            raise unavailable("the engine died and is being started again") from error
-        except (EngineGenerateError, VLLMClientError, VLLMServerError) as error:
-            logger.exception("the engine failed on a question")
-            raise DomainError(
-                ErrorCode.INTERNAL, "the engine failed on this question; its log tells why."
-            ) from error
-        if (
-            final is None
-            or not final.finished
-            or final.outputs[0].finish_reason in ("abort", "error")
-        ):
+            )
+        )
+        if not final.finished or final.outputs[0].finish_reason in ("abort", "error"):
             raise unavailable("the engine dropped the question")
         return final
 

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, TypeVar
 
 from vllm import SamplingParams
+from vllm.exceptions import VLLMClientError, VLLMServerError
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from lrm_server.callers import Priority
 from lrm_server.engine.protocol import Conversation, TokenCounts
+from lrm_server.engine.supervision import unavailable
+from lrm_server.errors import DomainError, ErrorCode
+
+logger = logging.getLogger(__name__)
+
+Output = TypeVar("Output")
 
 VLLM_PRIORITY: Final = {Priority.INTERACTIVE: 0, Priority.BATCH: 1}
 """vLLM takes the lowest first, also before those that came earlier and still wait in it."""
+
+
+async def last_of(outputs: AsyncIterator[Output]) -> Output:
+    """Waits for the last output of a request; cancelling aborts the request in the engine.
+
+    Raises:
+        DomainError: UNAVAILABLE when the engine died or dropped it, INTERNAL when the engine
+            failed on it.
+    """
+    final: Output | None = None
+    try:
+        async for output in outputs:
+            final = output
+    except EngineDeadError as error:
+        raise unavailable("the engine died and is being started again") from error
+    except (EngineGenerateError, VLLMClientError, VLLMServerError) as error:
+        logger.exception("the engine failed on a question")
+        raise DomainError(
+            ErrorCode.INTERNAL, "the engine failed on this question; its log tells why."
+        ) from error
+    if final is None:
+        raise unavailable("the engine dropped the question")
+    return final
 
 
 def token_counts(outputs: Sequence[RequestOutput], *, writing: bool = False) -> TokenCounts:

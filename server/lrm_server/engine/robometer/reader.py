@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from vllm.exceptions import VLLMClientError, VLLMServerError
 from vllm.inputs import mm_input, tokens_input
 from vllm.multimodal.inputs import MultiModalKwargsItem, MultiModalKwargsItems, PlaceholderRange
 from vllm.outputs import PoolingRequestOutput
 from vllm.pooling_params import PoolingParams
 from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from lrm_server.callers import Caller
 from lrm_server.engine.admission import Admission
@@ -28,11 +25,8 @@ from lrm_server.engine.robometer.prompts import FramePrompts, Turn
 from lrm_server.engine.robometer.sent import SentFrames
 from lrm_server.engine.robometer.structure import PREFERENCE, PROGRESS
 from lrm_server.engine.supervision import SupervisedLLM, unavailable
-from lrm_server.engine.vllm_requests import VLLM_PRIORITY
+from lrm_server.engine.vllm_requests import VLLM_PRIORITY, last_of
 from lrm_server.errors import DomainError, ErrorCode, invalid
-
-logger = logging.getLogger(__name__)
-
 
 _LACKS_PATCHES = "multimodal_cache_miss"
 """vLLM's word for a core that was not sent patches and does not have them."""
@@ -90,12 +84,7 @@ class RobometerReader:
 
     async def status(self) -> EngineStatus:
         """Asks the engine's core, not a flag beside it."""
-        reason = ""
-        try:
-            await self._llm.check()
-        except DomainError as error:
-            reason = self._llm.reason or error.message
-        return self._admission.status(reason)
+        return self._admission.status(await self._llm.trouble())
 
     async def read_frames(self, question: FrameQuestion) -> FrameReadings:
         """Reads the heads at the turn's progress and preference tokens."""
@@ -199,22 +188,8 @@ class RobometerReader:
     ) -> PoolingRequestOutput[Any]:
         """Sends one request and waits for its end; cancelling aborts it in the engine."""
         request = _request(turn, engine.sent.items(turn.frames))
-        final: PoolingRequestOutput[Any] | None = None
-        try:
-            async for output in engine.llm.encode(
-                request, params, f"lrm-{next(self._ids)}", priority=VLLM_PRIORITY[caller.priority]
-            ):
-                final = output
-        except EngineDeadError as error:
-            raise unavailable("the engine died and is being started again") from error
-        except (EngineGenerateError, VLLMClientError, VLLMServerError) as error:
-            logger.exception("the engine failed on a question")
-            raise DomainError(
-                ErrorCode.INTERNAL, "the engine failed on this question; its log tells why."
-            ) from error
-        if final is None:
-            raise unavailable("the engine dropped the question")
-        return final
+        number, priority = next(self._ids), VLLM_PRIORITY[caller.priority]
+        return await last_of(engine.llm.encode(request, params, f"lrm-{number}", priority=priority))
 
 
 def _request(turn: Turn, items: list[MultiModalKwargsItem | None]) -> Any:
