@@ -98,7 +98,7 @@ class BareEngine:
         media: MediaInputs, forced: ForcedAnswer, before: Sequence[int], shown: list[FrameInput]
     ) -> Any:
         placed = media.place(forced.prompt, shown)
-        return as_request([*placed.tokens, *before], placed.places, shown)
+        return as_request(placed, before, shown, [each.item for each in shown])
 
     async def _ask(self, request: Any, params: SamplingParams) -> None:
         async for _ in self._llm.generate(request, params, f"bare-{next(_ids)}"):

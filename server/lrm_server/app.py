@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -244,6 +245,10 @@ def _leave_loading() -> NoReturn:
 async def _answer(settings: Settings, server: Server, stopped: asyncio.Event) -> None:
     """Holds the engine open while requests are answered."""
     async with open_scorer(settings, server.metrics.remote_tokens) as scorer:
+        # What was loaded stays. Each full collection would look through all of it again, and
+        # nobody is answered in that half second.
+        gc.collect()
+        gc.freeze()
         server.attach(scorer)
         for each in scorer.catalogue.models:
             _log.info("ready", model=each.model.id, heads=list(each))

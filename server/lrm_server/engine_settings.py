@@ -126,7 +126,9 @@ class EngineSettings(BaseModel):
     )
     frame_threads: Positive = Field(2, description="Threads that decode and prepare frames.")
     frame_cache_mib: Positive = Field(
-        256, description="Prepared frames that are kept, in MiB; and as much for prepared videos."
+        256,
+        description="Prepared frames that are kept, in MiB; as much for prepared videos, and as "
+        "much in the engine's process, so that a frame is sent there once.",
     )
     encoder_cache_mib: Positive = Field(
         256, description="Encoded frames that a CPU engine keeps beside its model, in MiB."

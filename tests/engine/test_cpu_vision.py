@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from vllm.platforms import current_platform
 from lrm_server.engine import cpu_vision
 from lrm_server.engine.cpu_vision import (
     BatchedEncoderAttention,
+    attend_by_products,
     each_by_itself,
     positions_once,
 )
@@ -54,6 +56,68 @@ def test_images_of_one_size_are_attended_to_in_one_call(
     query = torch.randn(1, 48, HEADS * SIZE)
     attention.forward_cpu(query, query, query, torch.tensor([0, 16, 32, 48]))
     assert shapes == [(3, HEADS, 16, SIZE)]
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 3.0])
+@pytest.mark.parametrize("at_once", [1, 5 * HEADS * 64**2, cpu_vision.MOST_WEIGHTS])
+def test_products_attend_nearly_as_exactly_as_pytorchs_one_call(
+    sharpness: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_vision, "MOST_WEIGHTS", at_once)
+    torch.manual_seed(0)
+    queries, keys, values = torch.randn(3, 12, 64, HEADS, SIZE).transpose(2, 3).unbind(0)
+    queries, keys, values = (
+        each.bfloat16() for each in (queries * sharpness, keys * sharpness, values)
+    )
+    scale = SIZE**-0.5
+    exact = cpu_vision.scaled_dot_product_attention(
+        queries.float(), keys.float(), values.float(), scale=scale
+    )
+    one_call = cpu_vision.scaled_dot_product_attention(queries, keys, values, scale=scale)
+    found = attend_by_products(queries, keys, values, scale)
+    # Scores in bfloat16 would make it six times at the sharper.
+    assert (found - exact).pow(2).mean() < 1.5**2 * (one_call - exact).pow(2).mean()
+
+
+def test_products_attend_where_gradients_are_followed_as_in_a_compiled_model() -> None:
+    queries, keys, values = torch.randn(3, 12, HEADS, 64, SIZE).bfloat16().unbind(0)
+    found = attend_by_products(queries.requires_grad_(), keys, values, SIZE**-0.5)
+    assert found.shape == queries.shape
+
+
+@pytest.mark.parametrize(
+    ("images", "patches", "dtype", "by_products"),
+    [
+        (23, 64, torch.bfloat16, True),
+        (23, 64, torch.float32, False),
+        (2, 64, torch.bfloat16, False),
+        (2, cpu_vision.PRODUCT_PATCHES, torch.bfloat16, True),
+        (2, cpu_vision.PRODUCT_PATCHES + 4, torch.bfloat16, False),
+    ],
+)
+def test_many_small_images_are_attended_to_by_products(
+    attention: BatchedEncoderAttention,
+    images: int,
+    patches: int,
+    dtype: torch.dtype,
+    by_products: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used = []
+    for name in ("attend_by_products", "scaled_dot_product_attention"):
+        real = getattr(cpu_vision, name)
+
+        def counted(*rest: object, name: str = name, real: Any = real, **options: object) -> Any:
+            used.append(name)
+            return real(*rest, **options)
+
+        monkeypatch.setattr(cpu_vision, name, counted)
+    query = torch.randn(1, images * patches, HEADS * SIZE).to(dtype)
+    bounds = torch.arange(images + 1) * patches
+    found = attention.forward_cpu(query, query, query, bounds)
+    assert used == ["attend_by_products" if by_products else "scaled_dot_product_attention"]
+    alone = MMEncoderAttention.forward_cpu(attention, query, query, query, bounds)
+    torch.testing.assert_close(found, alone, atol=0.02, rtol=0.02)
 
 
 def test_the_positions_of_a_size_are_interpolated_once_for_a_tower() -> None:

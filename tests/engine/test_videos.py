@@ -102,7 +102,7 @@ async def test_tokens_and_times_equal_the_processors(indices: tuple[int, ...]) -
             VideoInputs(read_video_preparation(checkpoint), executor, 0),
         )
         prompt = PromptTokens(tokenizer).open_ended(("Look: ", slot, " What is done?"))
-        prepared = await media.get(slot)
+        (prepared,) = await media.get_all([slot])
         placed = media.place(prompt, [prepared])
     wanted = reference.with_video("Look: ", frames, indices, FPS, " What is done?")
     assert placed.tokens == wanted["input_ids"][0].tolist()

@@ -56,6 +56,19 @@ class Engine:
             while await self.questions() or await self.works():
                 await asyncio.sleep(0.02)
 
+    def answered_by_step(self, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+        """Of each step from now on, the lengths in tokens of the prompts that it answered."""
+        llm: Any = self._host.scorer.engine._llm.current()  # type: ignore[attr-defined]
+        record, lengths = llm.logger_manager.record, []
+
+        def recorded(*given: Any, **named: Any) -> None:
+            if (stats := named["iteration_stats"]) is not None and stats.finished_requests:
+                lengths.append([each.num_prompt_tokens for each in stats.finished_requests])
+            record(*given, **named)
+
+        monkeypatch.setattr(llm.logger_manager, "record", recorded)
+        return lengths
+
 
 @pytest.fixture
 def engine(served: EngineHost) -> Engine:
@@ -130,6 +143,33 @@ async def test_a_robots_question_passes_those_of_a_learner(
         assert not call.done()
         assert left > MANY / 4
         await call
+
+
+async def test_the_step_that_answers_a_robot_answers_few_of_a_learner(
+    live_server: LiveServer, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = engine.answered_by_step(monkeypatch)
+    robots_task = f"{TASK} Slowly."
+    frames = [query.current for query in queries(6, 101)]
+    async with (
+        AsyncRewardClient(live_server.grpc, timeout=60) as learner,
+        AsyncRewardClient(live_server.grpc, timeout=60, priority="interactive") as robot,
+    ):
+        # What the tasks have in common with prompts before is known from now on.
+        await robot.score(Query("completion", robots_task, current=frames[0]))
+        ((robots,),) = lengths
+        lengths.clear()
+        call = asyncio.create_task(learner.score_batch(queries(MANY, 8)))
+        await engine.is_busy()
+        for frame in frames[1:]:
+            await robot.score(Query("completion", robots_task, current=frame))
+        assert not call.done()
+        await call
+    beside = [len(step) - 1 for step in lengths if robots in step]
+    assert len(beside) == len(frames) - 1
+    # One whose first part was computed in the step before, and one that fits beside.
+    assert max(beside) <= 2
+    assert max(map(len, lengths)) > 8
 
 
 async def test_a_second_learner_does_not_wait_for_all_of_the_first(

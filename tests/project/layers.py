@@ -17,9 +17,11 @@ PACKAGES = {"lrm_client": ROOT / "client", "lrm_server": ROOT / "server"}
 
 CORE = (
     "lrm_server.callers",
+    "lrm_server.deadlines",
     "lrm_server.errors",
     "lrm_server.frames",
     "lrm_server.threads",
+    "lrm_server.together",
     "lrm_server.turns",
 )
 PROTOCOL = "lrm_server.engine.protocol"
@@ -32,8 +34,10 @@ ALLOWED: Mapping[str, Collection[str]] = {
     "lrm_client.clock": (),
     # The core, from the inside out: api -> episodes, heads -> engine.
     "lrm_server.callers": (),
+    "lrm_server.deadlines": ("lrm_server.errors",),
     "lrm_server.errors": (),
     "lrm_server.threads": ("lrm_server.callers",),
+    "lrm_server.together": (),
     "lrm_server.turns": (),
     "lrm_server.frames": ("lrm_server.errors",),
     "lrm_server.shared_memory": ("lrm_server.errors",),

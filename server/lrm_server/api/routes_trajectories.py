@@ -24,7 +24,7 @@ from lrm_server.api.http_trajectories import (
     scores_body,
 )
 from lrm_server.api.limits import MIB, Limits
-from lrm_server.episodes.deadlines import within
+from lrm_server.deadlines import within
 from lrm_server.errors import DomainError, invalid
 from lrm_server.frames import Frame
 from lrm_server.trajectories.frame_source import Arrived, FrameSource

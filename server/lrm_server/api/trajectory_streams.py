@@ -9,7 +9,7 @@ from lrm_client.wire import reward_pb2 as pb
 from lrm_server.api import from_wire, to_wire, wire_frames
 from lrm_server.api.arrival import Arrival
 from lrm_server.api.calls import Calls
-from lrm_server.episodes.deadlines import within
+from lrm_server.deadlines import within
 from lrm_server.errors import DomainError, invalid
 from lrm_server.trajectories.frame_source import Arrived, FrameSource
 from lrm_server.trajectories.service import TrajectoryService

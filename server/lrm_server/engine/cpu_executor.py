@@ -10,26 +10,49 @@ threads are bound here.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import torch
 from vllm.utils.ompmultiprocessing import OMPProcessManager
 from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
-from lrm_server.engine import cpu_vision
+from lrm_server.engine import cpu_packing, cpu_tower, cpu_vision
+
+KEPT_BYTES: Final = 512 * 1024**2
+_M_TRIM_THRESHOLD: Final = -1  # malloc.h
+_M_MMAP_THRESHOLD: Final = -3
+_LARGEST_MMAP_THRESHOLD: Final = 32 * 1024**2  # glibc refuses more
 
 
 class CpuExecutor(UniProcExecutor):
     """One copy of a model, in the core's own process and on its cores."""
 
     def _init_executor(self) -> None:
+        _keep_freed_memory()
         lists = OMPProcessManager(self.vllm_config).cpu_lists
         if lists:
             _keep_to(lists[0])
         cpu_vision.install()
+        cpu_packing.install()
         super()._init_executor()
+        cpu_tower.fuse(self.driver_worker.get_model())
+
+
+def _keep_freed_memory() -> None:
+    """Lets a step's activations have the memory of the step before.
+
+    glibc maps each of over 128 KiB to 32 MiB anew, or gives it back at once, and the kernel
+    clears its pages at every step. Up to ``KEPT_BYTES`` that are free stay with the process.
+    Other C libraries are left as they are.
+    """
+    with suppress(AttributeError):
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        allocator.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def _keep_to(cores: list[int]) -> None:

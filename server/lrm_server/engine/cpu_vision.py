@@ -22,7 +22,19 @@ from vllm.model_executor.models.qwen3_vl import (
     Qwen3VLForConditionalGeneration,
 )
 
+from lrm_server.engine.cpu_tower import frames_once
+
 MAX_BYTES: Final = 64 * 1024**2
+PRODUCT_PATCHES: Final = 256
+"""Of an image; with more, two products and a softmax are slower than PyTorch's one call.
+
+On two cores, bfloat16, 3 heads of 64: 23 images of 64 patches 0.65 instead of 0.85 ms, 16 of
+256 patches 5.5 instead of 5.9, 2 of 1200 patches 16 instead of 14.
+"""
+LEAST_WEIGHTS: Final = 64 * 1024
+"""Of all images; with fewer, the several calls cost more than they save."""
+MOST_WEIGHTS: Final = 1024**2
+"""At a time, so that they stay in the cache: 4 MiB in float32 and 2 in bfloat16."""
 Encode: TypeAlias = Callable[[torch.nn.Module, Any], Sequence[torch.Tensor]]
 Interpolate: TypeAlias = Callable[[torch.nn.Module, Sequence[Sequence[int]]], torch.Tensor]
 
@@ -65,14 +77,55 @@ class BatchedEncoderAttention(MMEncoderAttention):
                 (value, self.num_kv_heads),
             )
         )
-        found = scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            scale=self.scale,
-            enable_gqa=self.num_heads > self.num_kv_heads,
-        )
+        if (
+            query.dtype == torch.bfloat16
+            and self.num_kv_heads == self.num_heads
+            and patches <= PRODUCT_PATCHES
+            and images * self.num_heads * patches**2 >= LEAST_WEIGHTS
+        ):
+            found = attend_by_products(queries, keys, values, self.scale)
+        else:
+            found = scaled_dot_product_attention(
+                queries,
+                keys,
+                values,
+                scale=self.scale,
+                enable_gqa=self.num_heads > self.num_kv_heads,
+            )
         return found.transpose(1, 2).reshape(query.shape)
+
+
+def attend_by_products(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Attention as a product, a softmax and a product.
+
+    Scores are float32: in bfloat16 those of a sharp softmax would make six times the error.
+    One call takes as many images as have ``MOST_WEIGHTS``, and at least one.
+
+    Args:
+        queries: bfloat16 (images, heads, patches, head size).
+        keys: likewise.
+        values: likewise.
+        scale: of the scores.
+
+    Returns:
+        As ``queries``; each image's (patches, heads, head size) lies together.
+    """
+    _, heads, patches, size = queries.shape
+    at_once = max(1, MOST_WEIGHTS // (heads * patches**2))
+    parts = (torch.split(each, at_once) for each in (queries, keys, values))
+    found = []
+    for query, key, value in zip(*parts, strict=True):
+        query, key = (
+            each.to(torch.float32, memory_format=torch.contiguous_format).view(-1, patches, size)
+            for each in (query, key)
+        )
+        scores = torch.baddbmm(query.new_empty(()), query, key.transpose(1, 2), beta=0, alpha=scale)
+        weights = scores.softmax(-1).to(value.dtype)
+        attended = torch.bmm(weights, value.reshape(-1, patches, size)).view(value.shape)
+        found.append(attended.transpose(1, 2))
+    return torch.cat(found).transpose(1, 2)
 
 
 def install() -> None:
@@ -85,6 +138,9 @@ def install() -> None:
         for method in ("_process_image_input", "_process_video_input"):
             encode = getattr(Qwen3VLForConditionalGeneration, method)
             setattr(Qwen3VLForConditionalGeneration, method, each_by_itself(encode))
+        method = "_process_image_input"
+        encode = getattr(Qwen3VLForConditionalGeneration, method)
+        setattr(Qwen3VLForConditionalGeneration, method, frames_once(encode))
 
 
 def each_by_itself(encode: Encode) -> Encode:

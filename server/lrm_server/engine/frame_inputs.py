@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
+import torch
 from cachetools import LRUCache
-from transformers import BatchFeature
 from vllm.multimodal.inputs import (
+    BaseMultiModalField,
     MultiModalFieldConfig,
+    MultiModalFieldElem,
     MultiModalKwargsItem,
-    MultiModalKwargsItems,
 )
 
-from lrm_server.engine.patches import Preparation, prepare
+from lrm_server.engine.patches import Patches, Preparation, prepare
 from lrm_server.frames import Frame
 
 IMAGE = "image"
@@ -61,14 +62,10 @@ class FrameInputs:
         Raises:
             DomainError: IMAGE_UNDECODABLE, or INVALID_ARGUMENT of its shape.
         """
-        key = frame.digest
-        if (found := self._ready.get(key)) is not None:
+        if (found := self.at_once(frame)) is not None:
             return found
+        key = frame.digest
         pending = self._pending.get(key)
-        if pending is None and self._is_light(frame):
-            prepared = self._prepare(frame)
-            self._keep(key, prepared)
-            return prepared
         if pending is None:
             loop = asyncio.get_running_loop()
             pending = loop.run_in_executor(self._executor, self._prepare, frame)
@@ -76,6 +73,15 @@ class FrameInputs:
             pending.add_done_callback(lambda done: self._finished(key, done))
         # A caller who goes away must not take the frame from the others.
         return await asyncio.shield(pending)
+
+    def at_once(self, frame: Frame) -> FrameInput | None:
+        """The prepared frame, if it is there or takes less time than a thread would."""
+        key = frame.digest
+        found: FrameInput | None = self._ready.get(key)
+        if found is None and key not in self._pending and self._is_light(frame):
+            found = self._prepare(frame)
+            self._keep(key, found)
+        return found
 
     def _finished(self, key: bytes, done: asyncio.Future[FrameInput]) -> None:
         del self._pending[key]
@@ -98,19 +104,30 @@ class FrameInputs:
     def _prepare(self, frame: Frame) -> FrameInput:
         patches = prepare(frame.pixels(), self._how)
         frame.release()
-        features = BatchFeature(
-            {"pixel_values": patches.values, "image_grid_thw": patches.grid.unsqueeze(0)}
-        )
-        config: dict[str, Any] = {
-            "pixel_values": MultiModalFieldConfig.flat_from_sizes(
-                IMAGE, patches.grid.prod().unsqueeze(0)
-            ),
-            "image_grid_thw": MultiModalFieldConfig.batched(IMAGE, keep_on_cpu=True),
-        }
-        (item,) = MultiModalKwargsItems.from_hf_inputs(features, config)[IMAGE]
         return FrameInput(
             key=f"{frame.digest.hex()}-{self._how.digest}",
-            item=item,
+            item=_item(patches),
             tokens=patches.tokens,
             nbytes=patches.values.nbytes,
         )
+
+
+def _item(patches: Patches) -> MultiModalKwargsItem:
+    """What ``MultiModalKwargsItems.from_hf_inputs`` makes of one image, in a tenth of the time."""
+    values, grid = _fields(len(patches.values))
+    return MultiModalKwargsItem(
+        {
+            "pixel_values": MultiModalFieldElem(patches.values, values),
+            "image_grid_thw": MultiModalFieldElem(patches.grid, grid),
+        }
+    )
+
+
+@lru_cache(256)
+def _fields(count: int) -> tuple[BaseMultiModalField, BaseMultiModalField]:
+    """How an image of so many patches joins others in a batch: its patches, and its grid."""
+    values = MultiModalFieldConfig.flat_from_sizes(IMAGE, torch.tensor([count]))
+    grid = MultiModalFieldConfig.batched(IMAGE, keep_on_cpu=True)
+    (patches,) = values.build_elems("pixel_values", torch.empty(count, 0))
+    (sizes,) = grid.build_elems("image_grid_thw", torch.empty(1, 3))
+    return patches.field, sizes.field

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
 import torch
 from vllm.inputs import MultiModalInput, TokensInput, mm_input, tokens_input
-from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
+from vllm.multimodal.inputs import (
+    MultiModalKwargsItem,
+    MultiModalKwargsItems,
+    PlaceholderRange,
+)
 
 from lrm_server.engine.frame_inputs import IMAGE, FrameInput, FrameInputs
 from lrm_server.engine.prompt_tokens import (
@@ -22,6 +27,7 @@ from lrm_server.engine.prompt_tokens import (
 from lrm_server.engine.protocol import FrameSlot, VideoSlot
 from lrm_server.engine.video_inputs import VIDEO, VideoInput, VideoInputs
 from lrm_server.errors import DomainError, invalid
+from lrm_server.together import together
 
 MediaInput: TypeAlias = FrameInput | VideoInput
 
@@ -64,21 +70,35 @@ class MediaInputs:
 
         self._time_tokens = time_tokens
 
-    async def get(self, slot: FrameSlot | VideoSlot) -> MediaInput:
-        """What stands in a slot, prepared.
+    async def get_all(self, slots: Sequence[FrameSlot | VideoSlot]) -> list[MediaInput]:
+        """What stands in slots, prepared; what threads prepare, they prepare side by side.
 
         Raises:
             DomainError: IMAGE_UNDECODABLE, or INVALID_ARGUMENT of a shape, its field the
                 name of the slot.
         """
+        at_once = [self._at_once(slot) for slot in slots]
+        waited = await together(
+            self._prepared(slot)
+            for slot, found in zip(slots, at_once, strict=True)
+            if found is None
+        )
+        rest = iter(waited)
+        return [next(rest) if found is None else found for found in at_once]
+
+    def _at_once(self, slot: FrameSlot | VideoSlot) -> MediaInput | None:
         if isinstance(slot, VideoSlot):
-            if self._videos is None:
-                raise invalid("window", "this engine was started without heads that see videos.")
-            return await self._videos.get(slot)
-        try:
-            return await self._frames.get(slot.frame)
-        except DomainError as error:
-            raise (error.within(slot.name) if slot.name else error) from error
+            return None
+        with _named(slot.name):
+            return self._frames.at_once(slot.frame)
+
+    async def _prepared(self, slot: FrameSlot | VideoSlot) -> MediaInput:
+        if isinstance(slot, FrameSlot):
+            with _named(slot.name):
+                return await self._frames.get(slot.frame)
+        if self._videos is None:
+            raise invalid("window", "this engine was started without heads that see videos.")
+        return await self._videos.get(slot)
 
     def place(self, prompt: Prompt, media: Sequence[MediaInput]) -> Placed:
         """The prompt with each frame's and video's token replaced by all that stands for it."""
@@ -116,27 +136,41 @@ class MediaInputs:
         return tokens
 
 
+@contextmanager
+def _named(slot: str) -> Iterator[None]:
+    """Names the slot in errors."""
+    try:
+        yield
+    except DomainError as error:
+        raise (error.within(slot) if slot else error) from error
+
+
 def as_request(
-    tokens: list[int], places: Sequence[PlaceholderRange], media: Sequence[MediaInput]
+    placed: Placed,
+    more: Sequence[int],
+    media: Sequence[MediaInput],
+    items: Sequence[MultiModalKwargsItem | None],
 ) -> MultiModalInput | TokensInput:
     """A prompt as vLLM takes it.
 
     Args:
-        tokens: of the whole prompt.
-        places: of its media.
+        placed: the prompt.
+        more: tokens after it.
         media: in the order of their places.
+        items: what is sent of each; None for what the engine has.
     """
-    by_kind: dict[str, list[tuple[MediaInput, PlaceholderRange]]] = {}
-    for each, place in zip(media, places, strict=True):
+    tokens = [*placed.tokens, *more]
+    by_kind: dict[str, list[tuple[MediaInput, PlaceholderRange, MultiModalKwargsItem | None]]] = {}
+    for each, place, item in zip(media, placed.places, items, strict=True):
         kind = IMAGE if isinstance(each, FrameInput) else VIDEO
-        by_kind.setdefault(kind, []).append((each, place))
+        by_kind.setdefault(kind, []).append((each, place, item))
     if not by_kind:
         return tokens_input(tokens)
     return mm_input(
         prompt_token_ids=tokens,
         mm_kwargs=MultiModalKwargsItems(
-            {kind: [each.item for each, _ in those] for kind, those in by_kind.items()}
+            {kind: [item for _, _, item in those] for kind, those in by_kind.items()}
         ),
-        mm_hashes={kind: [each.key for each, _ in those] for kind, those in by_kind.items()},
-        mm_placeholders={kind: [place for _, place in those] for kind, those in by_kind.items()},
+        mm_hashes={kind: [each.key for each, _, _ in those] for kind, those in by_kind.items()},
+        mm_placeholders={kind: [place for _, place, _ in those] for kind, those in by_kind.items()},
     )

@@ -28,6 +28,7 @@ from lrm_server.engine.patches import read_preparation
 from lrm_server.engine.places import StepPlaces
 from lrm_server.engine.prompt_tokens import PromptTokens, Tokenizer
 from lrm_server.engine.supervision import SupervisedLLM
+from lrm_server.engine.urgent_scheduler import SCHEDULER
 from lrm_server.engine.video_inputs import VideoInputs
 from lrm_server.engine.video_patches import read_video_preparation
 from lrm_server.engine.vllm_engine import VllmEngine
@@ -112,6 +113,14 @@ class EngineOptions:
         """Of prepared frames, and as much again of prepared videos."""
         return self.frame_cache_mib * MIB
 
+    @property
+    def core_cache_bytes(self) -> int:
+        """Of prepared frames and videos in the engine's process, so that each is sent once.
+
+        None where the model has several copies: each would lack what another was sent.
+        """
+        return self.frame_cache_bytes if self.data_parallel == 1 else 0
+
 
 @asynccontextmanager
 async def open_engine(
@@ -165,6 +174,7 @@ async def open_engine(
                         preparations,
                     ),
                     loaded.model_config.max_model_len,
+                    options.core_cache_bytes,
                 ),
                 llm,
             )
@@ -231,13 +241,14 @@ def engine_arguments(
                 else 0
             ),
         },
-        # Frames come prepared and are kept by FrameInputs.
-        mm_processor_cache_gb=0,
+        # Frames come prepared and are kept by FrameInputs; the core keeps what it was sent.
+        mm_processor_cache_gb=options.core_cache_bytes / GIB,
         enable_lora=bool(adapters),
         max_loras=max(1, len(adapters)),
         max_lora_rank=next(size for size in VLLM_LORA_RANKS if size >= rank),
         disable_log_stats=False,
         scheduling_policy="priority",
+        scheduler_cls=SCHEDULER,
         generation_config="vllm",
         trust_remote_code=False,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from vllm import SamplingParams
+from vllm.inputs import MultiModalInput, TokensInput
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
 
 from lrm_server.engine.admission import Admission, Place
 from lrm_server.engine.label_trie import Node
@@ -33,9 +34,11 @@ from lrm_server.engine.protocol import (
     Written,
     frames_of,
 )
+from lrm_server.engine.sent_media import SentMedia
 from lrm_server.engine.supervision import SupervisedLLM, unavailable
 from lrm_server.engine.vllm_requests import VLLM_PRIORITY, last_of, sampling, token_counts
 from lrm_server.errors import DomainError, ErrorCode, invalid
+from lrm_server.together import together
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,18 @@ class _Asked:
 
 
 class VllmEngine:
-    """Implements ``engine.protocol.Engine`` on one supervised vLLM."""
+    """Implements ``engine.protocol.Engine`` on one supervised vLLM.
+
+    Args:
+        llm: the engine's process, started again when it ends.
+        prompts: tokenises questions.
+        media: prepares frames and videos.
+        admission: the queue before it.
+        adapters: name -> LoRA adapter that is loaded.
+        fingerprint: of weights, adapters and preparation.
+        max_model_len: tokens of a prompt and its answer, at most.
+        core_bytes: of patches that the engine's process keeps; 0 for none.
+    """
 
     def __init__(
         self,
@@ -73,6 +87,7 @@ class VllmEngine:
         adapters: Mapping[str, LoRARequest],
         fingerprint: str,
         max_model_len: int,
+        core_bytes: int,
     ) -> None:
         self._llm = llm
         self._prompts = prompts
@@ -81,6 +96,8 @@ class VllmEngine:
         self._adapters = adapters
         self._fingerprint = fingerprint
         self._max_model_len = max_model_len
+        self._core_bytes = core_bytes
+        self._sent: tuple[AsyncLLM, SentMedia] | None = None
         self._ids = itertools.count()
 
     @property
@@ -163,7 +180,7 @@ class VllmEngine:
                 raise invalid("head", f"adapter {question.adapter!r} is not loaded.")
         began = time.monotonic()
         slots = [part for part in question.parts if isinstance(part, FrameSlot | VideoSlot)]
-        media = await asyncio.gather(*map(self._media.get, slots))
+        media = await self._media.get_all(slots)
         # Frames may have waited for threads: nothing that is too late goes further.
         Admission.check_deadline(question.deadline)
         now = time.monotonic()
@@ -173,11 +190,9 @@ class VllmEngine:
         self, forced: ForcedAnswer, asked: _Asked, text: str = "", before: TokenCounts = NO_TOKENS
     ) -> LabelReading:
         """The labels at the slot; ``before`` counts what was written on the way there."""
-        outputs = await asyncio.gather(
-            *(
-                self._run(forced.prompt, node.before, asked, reading(node))
-                for node in forced.trie.nodes
-            )
+        outputs = await together(
+            self._run(forced.prompt, node.before, asked, reading(node))
+            for node in forced.trie.nodes
         )
         read = []
         for node, output in zip(forced.trie.nodes, outputs, strict=True):
@@ -211,16 +226,41 @@ class VllmEngine:
     ) -> RequestOutput:
         """Sends one request and waits for its end; cancelling aborts it in the engine."""
         placed = self._media.place(prompt, asked.media)
-        tokens = [*placed.tokens, *more]
-        if len(tokens) >= self._max_model_len:
+        length = len(placed.tokens) + len(more)
+        if length >= self._max_model_len:
             raise invalid(
                 "",
-                f"the question takes {len(tokens)} tokens and the limit is {self._max_model_len}: "
+                f"the question takes {length} tokens and the limit is {self._max_model_len}: "
                 "send smaller frames or a shorter task, or raise max_model_len.",
             )
-        request = as_request(tokens, placed.places, asked.media)
+        llm, sent = self._current()
+        items = sent.items(asked.media)
+        final = await self._send(llm, as_request(placed, more, asked.media, items), asked, params)
+        if final.outputs[0].finish_reason == "error" and None in items:
+            # The core has dropped patches that it was taken to have.
+            sent.forget(asked.media)
+            items = sent.items(asked.media)
+            request = as_request(placed, more, asked.media, items)
+            final = await self._send(llm, request, asked, params)
+        if not final.finished or final.outputs[0].finish_reason in ("abort", "error"):
+            raise unavailable("the engine dropped the question")
+        return final
+
+    def _current(self) -> tuple[AsyncLLM, SentMedia]:
+        """The engine that runs, and what it was sent: one that is started again has nothing."""
         llm = self._llm.current()
-        final = await last_of(
+        if self._sent is None or self._sent[0] is not llm:
+            self._sent = llm, SentMedia(self._core_bytes)
+        return self._sent
+
+    async def _send(
+        self,
+        llm: AsyncLLM,
+        request: MultiModalInput | TokensInput,
+        asked: _Asked,
+        params: SamplingParams,
+    ) -> RequestOutput:
+        return await last_of(
             llm.generate(
                 request,
                 params,
@@ -229,9 +269,6 @@ class VllmEngine:
                 priority=VLLM_PRIORITY[asked.place.caller.priority],
             )
         )
-        if not final.finished or final.outputs[0].finish_reason in ("abort", "error"):
-            raise unavailable("the engine dropped the question")
-        return final
 
 
 @lru_cache(4096)
@@ -239,7 +276,7 @@ def reading(node: Node) -> SamplingParams:
     """Asks for the log-probabilities of a node's children, and no text.
 
     Made once for each node, because vLLM checks the parameters whenever they are
-    made; it works on copies of them.
+    made. It works on copies of them, and on what it writes there: shallow ones do.
     """
     return SamplingParams(
         max_tokens=1,
@@ -247,4 +284,5 @@ def reading(node: Node) -> SamplingParams:
         logprob_token_ids=list(node.children),
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
     )

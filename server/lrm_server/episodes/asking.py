@@ -9,11 +9,12 @@ from typing import TypeAlias
 
 import structlog
 
-from lrm_server.episodes.deadlines import within
+from lrm_server.deadlines import within
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.heads.profile import Role
 from lrm_server.heads.query import Query, Reply, Timings
 from lrm_server.heads.scorer import Scorer
+from lrm_server.together import together
 
 logger = structlog.get_logger(__name__)
 
@@ -27,14 +28,21 @@ async def ask(scorer: Scorer, queries: Sequence[Query]) -> Mapping[str, Outcome]
     batch that it came with, is still answered.
     """
 
-    async def score(query: Query) -> Reply:
-        async with within(query.deadline):
-            return await scorer.score(query)
+    async def outcome(query: Query) -> Outcome:
+        result: Reply | BaseException
+        try:
+            async with within(query.deadline):
+                result = await scorer.score(query)
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            result = error
+        except Exception as error:
+            result = error
+        return _outcome(query, result)
 
-    results = await asyncio.gather(*map(score, queries), return_exceptions=True)
-    return {
-        query.head: _outcome(query, result) for query, result in zip(queries, results, strict=True)
-    }
+    outcomes = await together(map(outcome, queries))
+    return {query.head: each for query, each in zip(queries, outcomes, strict=True)}
 
 
 def timings_of(outcomes: Iterable[Outcome], decode_ms: float, total_ms: float) -> Timings:
@@ -75,6 +83,12 @@ def in_step(error: DomainError, field: str = "") -> DomainError:
     )
 
 
+def _is_cancelled() -> bool:
+    """Whether it is the caller who gives up, and not what was waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def _outcome(query: Query, result: Reply | BaseException) -> Outcome:
     if isinstance(result, Reply):
         if math.isfinite(result.value):
@@ -92,10 +106,8 @@ def _outcome(query: Query, result: Reply | BaseException) -> Outcome:
             ErrorCode.UNAVAILABLE,
             f"the query of head {query.head} was given up by the server: send the next step.",
         )
-    if isinstance(result, Exception):
-        logger.error("a query failed", head=query.head, exc_info=result)
-        return DomainError(
-            ErrorCode.INTERNAL,
-            f"the query of head {query.head} failed inside the server; its log says why.",
-        )
-    raise result
+    logger.error("a query failed", head=query.head, exc_info=result)
+    return DomainError(
+        ErrorCode.INTERNAL,
+        f"the query of head {query.head} failed inside the server; its log says why.",
+    )

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Final, TypeAlias
 
 from lrm_server.callers import Priority, current_caller
-from lrm_server.episodes.deadlines import within
+from lrm_server.deadlines import within
+from lrm_server.errors import DomainError
 from lrm_server.frames import Frame
 
 MAX_DECODED_BYTES: Final = 1024**3
@@ -59,14 +60,13 @@ class DecodedFrames:
             DomainError: DEADLINE_EXCEEDED.
         """
         wanted = frozenset(frames)
-        async with within(deadline):
-            await self._enter(wanted)
+        await self._enter(wanted, deadline)
         try:
             yield
         finally:
             self._leave(wanted)
 
-    async def _enter(self, wanted: frozenset[Frame]) -> None:
+    async def _enter(self, wanted: frozenset[Frame], deadline: float | None) -> None:
         priority = current_caller().priority
         urgent = priority is Priority.INTERACTIVE
         ahead = self._waiting[priority] if urgent else any(self._waiting.values())
@@ -76,8 +76,9 @@ class DecodedFrames:
         let_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[priority].append((let_in, wanted))
         try:
-            await let_in
-        except asyncio.CancelledError:
+            async with within(deadline):
+                await let_in
+        except (asyncio.CancelledError, DomainError):
             if let_in.cancelled():
                 # Those behind may fit where this one did not.
                 self._let_in()

@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 import structlog
 
 from lrm_client.clock import Source
+from lrm_server.deadlines import within
 from lrm_server.episodes.asking import ask, in_step, timings_of
-from lrm_server.episodes.deadlines import within
 from lrm_server.episodes.decoded import MAX_DECODED_BYTES, DecodedFrames
 from lrm_server.episodes.opening import MAX_ID_LENGTH, checked_spec, opened_reply
 from lrm_server.episodes.queries import query_of
@@ -170,7 +170,7 @@ class EpisodeService:
         """Takes steps of one episode, in order, when those before them are done."""
         try:
             # The step before may be of another caller, who waits longer.
-            async with within(steps[0][1].deadline):
+            async with within(steps[0][1].deadline if turn.locked() else None):
                 await turn.acquire()
         except DomainError as error:
             outcomes.update((place, error) for place, _ in steps)
@@ -248,11 +248,12 @@ class EpisodeService:
         return episode
 
     async def _decode(self, frame: Frame, deadline: float | None) -> None:
+        if frame.ready:
+            return
         loop = asyncio.get_running_loop()
         async with within(deadline):
             try:
-                if not frame.ready:
-                    await loop.run_in_executor(self._executor, frame.pixels)
+                await loop.run_in_executor(self._executor, frame.pixels)
             except DomainError as error:
                 raise in_step(error, "frame") from error
 

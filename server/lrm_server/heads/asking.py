@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
@@ -20,6 +19,7 @@ from lrm_server.heads.profile import LabelProfile, Readout, Role, SequenceProfil
 from lrm_server.heads.query import Query, Reply, Timings
 from lrm_server.heads.question import question_of
 from lrm_server.heads.window import Shown
+from lrm_server.together import together
 
 
 async def ask_for_label(
@@ -57,7 +57,7 @@ async def ask_for_label(
             ask = engine.read_after_reasoning
         case _:
             assert_never(readout)
-    readings = await asyncio.gather(*(ask(each) for each in questions))
+    readings = await together(map(ask, questions))
     distribution = normalise(profile, readings[0].logprobs)
     if len(readings) == 2:
         swapped = normalise(profile, readings[1].logprobs)

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Final
 
-from lrm_server.episodes.deadlines import within
+from lrm_server.deadlines import within
 from lrm_server.episodes.decoded import DecodedFrames
 from lrm_server.errors import DomainError, ErrorCode
 from lrm_server.heads.scorer import Scorer

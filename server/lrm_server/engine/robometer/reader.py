@@ -22,8 +22,8 @@ from lrm_server.engine.protocol import EngineStatus, EngineTimings, FrameSlot, f
 from lrm_server.engine.robometer.kept import Answers, KeptAnswers
 from lrm_server.engine.robometer.pooler import TASK, rows_by_position
 from lrm_server.engine.robometer.prompts import FramePrompts, Turn
-from lrm_server.engine.robometer.sent import SentFrames
 from lrm_server.engine.robometer.structure import PREFERENCE, PROGRESS
+from lrm_server.engine.sent_media import SentMedia
 from lrm_server.engine.supervision import SupervisedLLM, unavailable
 from lrm_server.engine.vllm_requests import VLLM_PRIORITY, last_of
 from lrm_server.errors import DomainError, ErrorCode, invalid
@@ -51,7 +51,7 @@ class _Engine:
 
     llm: AsyncLLM
     kept: KeptAnswers
-    sent: SentFrames
+    sent: SentMedia
 
 
 class RobometerReader:
@@ -132,7 +132,7 @@ class RobometerReader:
         llm = self._llm.current()
         if self._engine is None or self._engine.llm is not llm:
             self._engine = _Engine(
-                llm, KeptAnswers(self._memory.answers), SentFrames(self._memory.core_bytes)
+                llm, KeptAnswers(self._memory.answers), SentMedia(self._memory.core_bytes)
             )
         return self._engine
 

@@ -20,7 +20,6 @@ from lrm_server.engine.robometer.prompts import FramePrompts
 from lrm_server.engine.robometer.reader import Memory, RobometerReader
 from lrm_server.engine.robometer.tensors import check_tensors
 from lrm_server.engine.start import (
-    GIB,
     EngineOptions,
     engine_arguments,
     step_places,
@@ -52,14 +51,11 @@ async def open_frame_reader(
     how = preparation(base)
     introduce()
     with serving_folder(checkpoint, base, options.max_model_len) as folder:
-        # A copy of the model among several would lack what another was sent.
-        core_bytes = options.frame_cache_bytes if options.data_parallel == 1 else 0
         arguments = replace(
             engine_arguments(folder, [], options),
             runner="pooling",
             # A CPU's memory for keys and values is given, and the trial takes it long.
             skip_mm_profiling=current_platform.is_cpu(),
-            mm_processor_cache_gb=core_bytes / GIB,
         )
         llm = SupervisedLLM(arguments, (), name=options.name, cores=options.cores)
         loaded = await llm.load()
@@ -71,7 +67,7 @@ async def open_frame_reader(
                         FramePrompts(cast(Tokenizer, loaded.get_tokenizer())),
                         FrameInputs(how, executor, options.frame_cache_bytes),
                         Admission(step_places(loaded), options.queue),
-                        Memory(KEPT_ANSWERS, core_bytes),
+                        Memory(KEPT_ANSWERS, options.core_cache_bytes),
                         fingerprint([checkpoint, base], str(loaded.model_config.dtype), how.digest),
                         loaded.model_config.max_model_len,
                     ),

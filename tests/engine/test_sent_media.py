@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from lrm_server.engine.frame_inputs import FrameInput
-from lrm_server.engine.robometer.sent import SentFrames
+from lrm_server.engine.sent_media import SentMedia
 
 
 def frames(*keys: str, nbytes: int = 10) -> list[FrameInput]:
@@ -11,31 +11,31 @@ def frames(*keys: str, nbytes: int = 10) -> list[FrameInput]:
     return [FrameInput(key, item, tokens=4, nbytes=nbytes) for key in keys]
 
 
-def brought(sent: SentFrames, *keys: str) -> list[bool]:
+def brought(sent: SentMedia, *keys: str) -> list[bool]:
     return [item is not None for item in sent.items(frames(*keys))]
 
 
 def test_a_frame_is_sent_once() -> None:
-    sent = SentFrames(100)
+    sent = SentMedia(100)
     assert brought(sent, "a", "b") == [True, True]
     assert brought(sent, "a", "b", "c") == [False, False, True]
 
 
 def test_frames_that_were_not_used_for_longest_are_sent_again() -> None:
-    sent = SentFrames(20)
+    sent = SentMedia(20)
     brought(sent, "a", "b")
     assert brought(sent, "a", "c") == [False, True]
     assert brought(sent, "b") == [True]
 
 
 def test_forgotten_frames_are_sent_again() -> None:
-    sent = SentFrames(100)
+    sent = SentMedia(100)
     brought(sent, "a", "b")
     sent.forget(frames("a", "never sent"))
     assert brought(sent, "a", "b") == [True, False]
 
 
 def test_a_core_without_a_cache_is_sent_everything() -> None:
-    sent = SentFrames(0)
+    sent = SentMedia(0)
     assert brought(sent, "a") == [True]
     assert brought(sent, "a") == [True]
