@@ -21,6 +21,8 @@ from lrm_server.engine.media_inputs import MediaInputs, as_request
 from lrm_server.engine.patches import Preparation
 from lrm_server.engine.prompt_tokens import ForcedAnswer, PromptTokens, Tokenizer
 from lrm_server.engine.protocol import FrameSlot, TurnPart
+from lrm_server.engine.sent_media import SentMedia
+from lrm_server.engine.start import GIB
 from lrm_server.engine.vllm_engine import reading
 from lrm_server.frames import Encoding, Frame, FrameLimits, open_frame
 from lrm_server.heads.library import load_profile
@@ -39,6 +41,9 @@ class BareEngine:
         self._tokenizer = tokenizer
         self._prompts = PromptTokens(tokenizer)
         self._how = how
+        # As lrm's: a frame is sent once to an engine that keeps its patches.
+        kept = llm.model_config.multimodal_config.mm_processor_cache_gb  # type: ignore[union-attr]
+        self._sent = SentMedia(int(kept * GIB))
 
     async def run(self, load: Load) -> Took:
         """Seconds of each due step of the load's queries, all environments at once."""
@@ -93,16 +98,20 @@ class BareEngine:
             for node in forced.trie.nodes
         ]
 
-    @staticmethod
     def _input(
-        media: MediaInputs, forced: ForcedAnswer, before: Sequence[int], shown: list[FrameInput]
+        self,
+        media: MediaInputs,
+        forced: ForcedAnswer,
+        before: Sequence[int],
+        shown: list[FrameInput],
     ) -> Any:
         placed = media.place(forced.prompt, shown)
-        return as_request(placed, before, shown, [each.item for each in shown])
+        return as_request(placed, before, shown, self._sent.items(shown))
 
     async def _ask(self, request: Any, params: SamplingParams) -> None:
-        async for _ in self._llm.generate(request, params, f"bare-{next(_ids)}"):
-            pass
+        async for output in self._llm.generate(request, params, f"bare-{next(_ids)}"):
+            if output.outputs[0].finish_reason == "error":
+                raise RuntimeError("the bare engine did not answer")
 
 
 @lru_cache

@@ -246,7 +246,7 @@ async def _answer(settings: Settings, server: Server, stopped: asyncio.Event) ->
     """Holds the engine open while requests are answered."""
     async with open_scorer(settings, server.metrics.remote_tokens) as scorer:
         # What was loaded stays. Each full collection would look through all of it again, and
-        # nobody is answered in that half second.
+        # nobody is answered in that half second. An engine that is started again is not frozen.
         gc.collect()
         gc.freeze()
         server.attach(scorer)

@@ -261,10 +261,11 @@ def test_packing_is_installed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert getattr(vllm_layers, name) is installed
 
 
-def test_layers_outside_a_tower_are_packed_by_vllm() -> None:
+def test_layers_outside_a_tower_are_packed_by_vllm(make: Make) -> None:
     asked = []
     dispatch = PackingDispatch(lambda layer, remove_weight: asked.append((layer, remove_weight)))
-    layer = torch.nn.Linear(4, 4)
+    layer = make(packing=False).blocks[0].mlp.linear_fc1
+    layer.prefix = "language_model.model.layers.0.mlp"
     dispatch(layer, True)
     assert asked == [(layer, True)]
     assert not isinstance(getattr(layer, "cpu_linear", None), PackedWeight)

@@ -46,8 +46,9 @@ def _keep_freed_memory() -> None:
     """Lets a step's activations have the memory of the step before.
 
     glibc maps each of over 128 KiB to 32 MiB anew, or gives it back at once, and the kernel
-    clears its pages at every step. Up to ``KEPT_BYTES`` that are free stay with the process.
-    Other C libraries are left as they are.
+    clears its pages at every step. Up to ``KEPT_BYTES`` that are free stay with the process,
+    in each of glibc's arenas; the activations are one thread's, of one arena. Other C libraries
+    are left as they are.
     """
     with suppress(AttributeError):
         allocator = ctypes.CDLL(None)

@@ -7,6 +7,7 @@ vLLM 0.32 packs a linear layer's weight as soon as it is loaded and drops the or
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -115,8 +116,9 @@ def install() -> None:
         vllm_layers.dispatch_cpu_unquantized_gemm = PackingDispatch(dispatch)
 
 
+@cache
 def supported() -> bool:
-    """Whether PyTorch has oneDNN's bfloat16 products on this processor."""
+    """Whether PyTorch has oneDNN's bfloat16 products on this processor; else they are slow."""
     return (
         current_platform.get_cpu_architecture() == CpuArchEnum.X86
         and not current_platform.is_zen_cpu()  # vLLM's platform with products of its own

@@ -192,7 +192,7 @@ class PixelEmbedding(torch.nn.Module):
             (patches, hidden size).
         """
         weight = self._video if pixels.ndim == 2 else self._image
-        centred = pixels.to(self._bias.dtype, copy=True).sub_(CENTRE)
+        centred = pixels.to(self._bias.dtype) - CENTRE
         return weight(centred.flatten(1), None, self._bias)
 
     def halved(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ from vllm.model_executor.models.qwen3_vl import (
     Qwen3VLForConditionalGeneration,
 )
 
+from lrm_server.engine import cpu_packing
 from lrm_server.engine.cpu_tower import frames_once
 
 MAX_BYTES: Final = 64 * 1024**2
@@ -79,6 +80,7 @@ class BatchedEncoderAttention(MMEncoderAttention):
         )
         if (
             query.dtype == torch.bfloat16
+            and cpu_packing.supported()
             and self.num_kv_heads == self.num_heads
             and patches <= PRODUCT_PATCHES
             and images * self.num_heads * patches**2 >= LEAST_WEIGHTS

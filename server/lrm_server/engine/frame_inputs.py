@@ -108,7 +108,7 @@ class FrameInputs:
             key=f"{frame.digest.hex()}-{self._how.digest}",
             item=_item(patches),
             tokens=patches.tokens,
-            nbytes=patches.values.nbytes,
+            nbytes=patches.values.nbytes + patches.grid.nbytes,
         )
 
 

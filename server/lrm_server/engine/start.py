@@ -117,7 +117,7 @@ class EngineOptions:
     def core_cache_bytes(self) -> int:
         """Of prepared frames and videos in the engine's process, so that each is sent once.
 
-        None where the model has several copies: each would lack what another was sent.
+        0 where the model has several copies: each would lack what another was sent.
         """
         return self.frame_cache_bytes if self.data_parallel == 1 else 0
 

@@ -30,6 +30,9 @@ else:
 
 CALM_S: Final = 1.0
 """Without an interactive question, after which steps are full again: robots ask more often."""
+LEAST_SHARE: Final = 32
+"""So small a part of a full step costs little, and batch has it beside short questions: on a GPU
+a step of a few tokens takes about as long as one of hundreds."""
 _STARTS: Final = frozenset({RequestStatus.WAITING, RequestStatus.PREEMPTED})
 """What waits for nothing but a step."""
 
@@ -39,39 +42,53 @@ class UrgentSteps(_Base):
 
     A step that computes prompts of theirs has room for those, and for batch a third of that:
     as where questions pass the queue (``engine.places``), robots that never stop leave it a
-    quarter of what is computed, and wait for their own share a third longer at most. What runs
-    already is scheduled before anything that waits, so it has room even where that is more.
+    quarter of what is computed, and wait for their own share a third longer at most. vLLM
+    schedules what runs already before anything that waits, so a batch prompt of which a part
+    is computed gets no more of such a step than the longest interactive one.
 
     A question that comes meanwhile waits for the rest of a step. So those without one are half
     as long, until none has come for ``CALM_S``. Answers that are written, one token a step,
     shorten nothing: they hardly lengthen a step, and take many.
+
+    Tokens are the decoder's. vLLM encodes a frame whole in the step that computes its first
+    token, so batch's share is as long as one frame's encoding at least.
     """
 
     _came: float = -math.inf
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         """The next step."""
-        most = self.max_num_scheduled_tokens
-        self.max_num_scheduled_tokens = min(most, self._step_tokens(most))
+        config = self.scheduler_config
+        most, longest = self.max_num_scheduled_tokens, config.long_prefill_token_threshold
+        tokens, of_one = self._bounds(most)
+        self.max_num_scheduled_tokens = min(most, tokens)
+        config.long_prefill_token_threshold = of_one or longest
         try:
             return super().schedule(throttle_prefills)
         finally:
             self.max_num_scheduled_tokens = most
+            config.long_prefill_token_threshold = longest
 
-    def _step_tokens(self, most: int) -> int:
-        urgent = beside = 0
+    def _bounds(self, most: int) -> tuple[int, int]:
+        """Tokens of the next step, and of one prompt in it; 0 for as many as there are."""
+        urgent, begun, written = [], [], 0
         for request in self.running:
-            if _is_urgent(request) and request.is_prefill_chunk:
-                urgent += _left(request)
+            if not request.is_prefill_chunk:
+                written += _left(request)
+            elif _is_urgent(request):
+                urgent.append(_left(request))
             else:
-                beside += _left(request)
-        urgent += sum(map(self._uncached, self._urgent_waiting()))
+                begun.append(_left(request))
+        urgent += map(self._uncached, self._urgent_waiting())
         if urgent:
             self._came = time.monotonic()
-            return urgent + max(beside, round(urgent * (1 / INTERACTIVE_SHARE - 1)))
+            share = max(round(sum(urgent) * (1 / INTERACTIVE_SHARE - 1)), most // LEAST_SHARE)
+            of_one = min(max(*urgent, share), most // 2) if begun else 0
+            beside = sum(min(left, of_one) for left in begun)
+            return sum(urgent) + written + max(beside, share), of_one
         if time.monotonic() < self._came + CALM_S:
-            return max(beside, most // 2)
-        return most
+            return written + most // 2, 0
+        return most, 0
 
     def _urgent_waiting(self) -> Iterator[Request]:
         # Both queues give the most urgent first.

@@ -96,7 +96,8 @@ class VideoInputs:
             "video_grid_thw": MultiModalFieldConfig.batched(VIDEO, keep_on_cpu=True),
         }
         (item,) = MultiModalKwargsItems.from_hf_inputs(features, config)[VIDEO]
-        return VideoInput(key, item, patches.tokens, (), patches.values.nbytes)
+        nbytes = patches.values.nbytes + patches.grid.nbytes
+        return VideoInput(key, item, patches.tokens, (), nbytes)
 
 
 def _pixels(frame: Frame, name: str) -> Pixels:

@@ -170,7 +170,7 @@ class EpisodeService:
         """Takes steps of one episode, in order, when those before them are done."""
         try:
             # The step before may be of another caller, who waits longer.
-            async with within(steps[0][1].deadline if turn.locked() else None):
+            async with within(steps[0][1].deadline):
                 await turn.acquire()
         except DomainError as error:
             outcomes.update((place, error) for place, _ in steps)
