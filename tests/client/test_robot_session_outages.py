@@ -289,11 +289,18 @@ def observe_for_ever(session: RobotSession) -> None:
 def test_closing_does_not_wait_for_a_call_that_outlasts_its_deadline(
     grpc_client: RewardClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    released = threading.Event()
-    monkeypatch.setattr(grpc_client, "send", lambda call: released.wait(PATIENCE))
+    under_way, released = threading.Event(), threading.Event()
+
+    def send(call: object) -> None:
+        under_way.set()
+        released.wait(PATIENCE)
+
+    monkeypatch.setattr(grpc_client, "send", send)
     session = session_of(grpc_client, timeout_s=SOON)
     session.reset(frame(0), wait_s=0)
     try:
+        # A frame that was not sent yet would be dropped.
+        assert under_way.wait(PATIENCE)
         session.close()
         assert "outlasts its deadline" in caplog.text
     finally:
