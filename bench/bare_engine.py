@@ -42,7 +42,7 @@ class BareEngine:
         self._prompts = PromptTokens(tokenizer)
         self._how = how
         # As lrm's: a frame is sent once to an engine that keeps its patches.
-        kept = llm.model_config.multimodal_config.mm_processor_cache_gb  # type: ignore[union-attr]
+        kept = llm.model_config.get_multimodal_config().mm_processor_cache_gb
         self._sent = SentMedia(int(kept * GIB))
 
     async def run(self, load: Load) -> Took:

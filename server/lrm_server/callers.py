@@ -23,6 +23,10 @@ class Priority(str, Enum):
     """By somebody who wants many, such as a learner."""
 
 
+URGENT_SHARE: Final = 0.125
+"""Of the server's bounds, on top of them, for urgent questions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks.

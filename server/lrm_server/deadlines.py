@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
@@ -21,8 +22,13 @@ def within(deadline: float | None) -> AbstractAsyncContextManager[None]:
     return _Within(deadline)
 
 
-def too_late() -> DomainError:
-    """The error of what was not done in time."""
+def check(deadline: float | None) -> None:
+    """Raises DEADLINE_EXCEEDED when nobody waits any more."""
+    if deadline is not None and time.monotonic() >= deadline:
+        raise _too_late()
+
+
+def _too_late() -> DomainError:
     return DomainError(
         ErrorCode.DEADLINE_EXCEEDED,
         "the deadline passed before the answer was there: allow more time, or send less at once.",
@@ -49,4 +55,4 @@ class _Within(AbstractAsyncContextManager[None]):
         try:
             await self._limit.__aexit__(kind, error, where)
         except TimeoutError:
-            raise too_late() from None
+            raise _too_late() from None

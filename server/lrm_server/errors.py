@@ -64,7 +64,12 @@ class DomainError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
     def within(self, path: str) -> DomainError:
-        """The same error with its field named from further out: ``queries[3]`` + ``task``."""
+        """The same error with its field named from further out: ``queries[3]`` + ``task``.
+
+        Where what lies further out has no name (""), the error itself.
+        """
+        if not path:
+            return self
         field = f"{path}.{self.field}" if self.field else path
         return DomainError(
             self.code,

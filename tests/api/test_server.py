@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -130,6 +131,23 @@ async def test_a_signal_ends_serving_in_order(
         with pytest.raises(httpx.ConnectError):
             await http.get("/healthz")
     assert log == ["opened", "closed"]
+
+
+async def test_collections_pass_over_what_was_loaded(
+    monkeypatch: pytest.MonkeyPatch, unused_tcp_port_factory, scorer: ScriptedScorer
+) -> None:
+    monkeypatch.setattr(app, "open_scorer", _opens(scorer, []))
+    gc.unfreeze()
+    loaded = len(gc.get_objects())
+    port = unused_tcp_port_factory()
+    serving = asyncio.ensure_future(serve_forever(settings(http_port=port)))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        await _answers(http, "/readyz", 200)
+        frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(serving, 15)
+    assert frozen > loaded / 2
 
 
 async def test_a_signal_while_the_engine_loads_ends_serving(

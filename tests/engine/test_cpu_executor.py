@@ -28,12 +28,12 @@ def test_a_model_is_loaded_between_what_changes_its_loading_and_what_changes_it(
     no_cores = SimpleNamespace(cpu_lists=[])
     monkeypatch.setattr(cpu_executor, "OMPProcessManager", lambda config: no_cores)
     monkeypatch.setattr(UniProcExecutor, "_init_executor", load)
-    monkeypatch.setattr(cpu_executor, "_keep_freed_memory", lambda: None)
+    monkeypatch.setattr(cpu_executor, "_keep_freed_memory", lambda: done.append("memory"))
     monkeypatch.setattr(cpu_executor.cpu_vision, "install", lambda: done.append("attention"))
     monkeypatch.setattr(cpu_executor.cpu_packing, "install", lambda: done.append("weights"))
     monkeypatch.setattr(cpu_executor.cpu_tower, "fuse", done.append)
     executor = CpuExecutor.__new__(CpuExecutor)
     executor.vllm_config = None
     executor._init_executor()
-    assert set(done[:2]) == {"attention", "weights"}
-    assert done[2:] == ["load", model]
+    assert set(done[:3]) == {"memory", "attention", "weights"}
+    assert done[3:] == ["load", model]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from lrm_server.engine.frame_inputs import FrameInput
-from lrm_server.engine.sent_media import SentMedia
+from lrm_server.engine.sent_media import Items, SentMedia
 
 
 def frames(*keys: str, nbytes: int = 10) -> list[FrameInput]:
@@ -39,3 +39,28 @@ def test_a_core_without_a_cache_is_sent_everything() -> None:
     sent = SentMedia(0)
     assert brought(sent, "a") == [True]
     assert brought(sent, "a") == [True]
+
+
+async def test_a_core_that_lacks_one_of_several_frames_is_sent_them_all_once_more() -> None:
+    sent, core = SentMedia(100), {"b"}
+    requests: list[list[bool]] = []
+
+    async def send(items: Items) -> bool:
+        requests.append([item is not None for item in items])
+        brought = {key for key, item in zip("abc", items, strict=True) if item is not None}
+        return {"a", "b", "c"} <= core | brought
+
+    sent.items(frames("a", "b"))
+    assert await sent.ask(frames("a", "b", "c"), send, lambda answered: not answered)
+    assert requests == [[False, False, True], [True, True, True]]
+
+
+async def test_a_request_that_brought_everything_is_not_sent_again() -> None:
+    requests: list[Items] = []
+
+    async def send(items: Items) -> str:
+        requests.append(items)
+        return "failed"
+
+    assert await SentMedia(100).ask(frames("a"), send, lambda answer: True) == "failed"
+    assert len(requests) == 1

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from lrm_server import deadlines
 from lrm_server.callers import Caller, Priority, current_caller
 from lrm_server.engine.fair_queue import FairQueue
 from lrm_server.engine.holdings import DEFAULT_LIMITS, Excess, Holdings, QueueLimits
@@ -107,7 +108,7 @@ class Admission:
         Raises:
             DomainError: OVERLOADED with a hint, or DEADLINE_EXCEEDED.
         """
-        self.check_deadline(deadline)
+        deadlines.check(deadline)
         caller = current_caller()
         urgent = caller.priority is Priority.INTERACTIVE
         if excess := self.holdings.excess(caller.name, frames, urgent=urgent):
@@ -116,18 +117,12 @@ class Admission:
         self.holdings.add(caller.name, frames)
         self._pace.busy()
         try:
-            async with _until(deadline):
+            async with deadlines.within(deadline):
                 await self._turn(place)
                 yield place
             self._note_answer(place)
         finally:
             self._leave(place, frames)
-
-    @staticmethod
-    def check_deadline(deadline: float | None) -> None:
-        """Raises DEADLINE_EXCEEDED when nobody waits any more."""
-        if deadline is not None and time.monotonic() >= deadline:
-            raise _too_late()
 
     async def _turn(self, place: Place) -> None:
         began = time.monotonic()
@@ -183,24 +178,3 @@ class Admission:
             excess.reason,
             retry_after_seconds=round(min(max(seconds, _SHORTEST_WAIT_S), _LONGEST_WAIT_S), 3),
         )
-
-
-@asynccontextmanager
-async def _until(deadline: float | None) -> AsyncIterator[None]:
-    """Cancels the block at the deadline."""
-    left = None if deadline is None else deadline - time.monotonic()
-    limit = asyncio.timeout(left)
-    try:
-        async with limit:
-            yield
-    except TimeoutError:
-        if limit.expired():
-            raise _too_late() from None
-        raise
-
-
-def _too_late() -> DomainError:
-    return DomainError(
-        ErrorCode.DEADLINE_EXCEEDED,
-        "the deadline passed before the answer was there: allow more time, or send less at once.",
-    )

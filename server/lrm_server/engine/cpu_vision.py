@@ -23,7 +23,7 @@ from vllm.model_executor.models.qwen3_vl import (
 )
 
 from lrm_server.engine import cpu_packing
-from lrm_server.engine.cpu_tower import frames_once
+from lrm_server.engine.cpu_tower import Encode, frames_once
 
 MAX_BYTES: Final = 64 * 1024**2
 PRODUCT_PATCHES: Final = 256
@@ -36,7 +36,6 @@ LEAST_WEIGHTS: Final = 64 * 1024
 """Of all images; with fewer, the several calls cost more than they save."""
 MOST_WEIGHTS: Final = 1024**2
 """At a time, so that they stay in the cache: 4 MiB in float32 and 2 in bfloat16."""
-Encode: TypeAlias = Callable[[torch.nn.Module, Any], Sequence[torch.Tensor]]
 Interpolate: TypeAlias = Callable[[torch.nn.Module, Sequence[Sequence[int]]], torch.Tensor]
 
 

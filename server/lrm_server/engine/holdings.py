@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from lrm_server.callers import URGENT_SHARE
 from lrm_server.frames import Frame
 
 MIB: Final = 1024 * 1024
@@ -39,8 +40,6 @@ class QueueLimits:
 
 
 DEFAULT_LIMITS: Final = QueueLimits()
-URGENT_SHARE: Final = 0.125
-"""Of the server's bounds, on top of them, for urgent questions."""
 
 
 @dataclass(frozen=True, slots=True)

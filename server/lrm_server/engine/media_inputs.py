@@ -142,7 +142,7 @@ def _named(slot: str) -> Iterator[None]:
     try:
         yield
     except DomainError as error:
-        raise (error.within(slot) if slot else error) from error
+        raise error.within(slot) from None
 
 
 def as_request(

@@ -6,12 +6,17 @@ query is the previous one of the next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias, TypeVar
 
 from cachetools import LRUCache
 from vllm.multimodal.inputs import MultiModalKwargsItem
 
 from lrm_server.engine.media_inputs import MediaInput
+
+Output = TypeVar("Output")
+Items: TypeAlias = list[MultiModalKwargsItem | None]
+"""What a request brings of each frame and video; None for what the core has."""
 
 
 class SentMedia:
@@ -27,8 +32,28 @@ class SentMedia:
     def __init__(self, max_bytes: int) -> None:
         self._sent: LRUCache[str, int] = LRUCache(max_bytes, getsizeof=lambda nbytes: nbytes)
 
-    def items(self, media: Sequence[MediaInput]) -> list[MultiModalKwargsItem | None]:
-        """What a request for these must bring; None for what the core has."""
+    async def ask(
+        self,
+        media: Sequence[MediaInput],
+        send: Callable[[Items], Awaitable[Output]],
+        lacked: Callable[[Output], bool],
+    ) -> Output:
+        """Sends a request with what the core lacks, and again with everything after a wrong guess.
+
+        Args:
+            media: that the request is about.
+            send: sends it with these items and waits for its output.
+            lacked: whether an output says that the core lacked patches.
+        """
+        items = self.items(media)
+        output = await send(items)
+        if None in items and lacked(output):
+            self.forget(media)
+            output = await send(self.items(media))
+        return output
+
+    def items(self, media: Sequence[MediaInput]) -> Items:
+        """What a request for these must bring."""
         # All that is known is known before this request's own frames push it out.
         items = [None if each.key in self._sent else each.item for each in media]
         for each in media:

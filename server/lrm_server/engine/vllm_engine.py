@@ -16,6 +16,7 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from lrm_server import deadlines
 from lrm_server.engine.admission import Admission, Place
 from lrm_server.engine.label_trie import Node
 from lrm_server.engine.media_inputs import MediaInput, MediaInputs, as_request
@@ -182,7 +183,7 @@ class VllmEngine:
         slots = [part for part in question.parts if isinstance(part, FrameSlot | VideoSlot)]
         media = await self._media.get_all(slots)
         # Frames may have waited for threads: nothing that is too late goes further.
-        Admission.check_deadline(question.deadline)
+        deadlines.check(question.deadline)
         now = time.monotonic()
         return _Asked(place, media, lora, 1000 * (now - began), now)
 
@@ -234,14 +235,13 @@ class VllmEngine:
                 "send smaller frames or a shorter task, or raise max_model_len.",
             )
         llm, sent = self._current()
-        items = sent.items(asked.media)
-        final = await self._send(llm, as_request(placed, more, asked.media, items), asked, params)
-        if final.outputs[0].finish_reason == "error" and None in items:
-            # The core has dropped patches that it was taken to have.
-            sent.forget(asked.media)
-            items = sent.items(asked.media)
-            request = as_request(placed, more, asked.media, items)
-            final = await self._send(llm, request, asked, params)
+        final = await sent.ask(
+            asked.media,
+            lambda items: self._send(
+                llm, as_request(placed, more, asked.media, items), asked, params
+            ),
+            lambda output: output.outputs[0].finish_reason == "error",
+        )
         if not final.finished or final.outputs[0].finish_reason in ("abort", "error"):
             raise unavailable("the engine dropped the question")
         return final

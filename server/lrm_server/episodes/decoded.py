@@ -8,14 +8,13 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
 from typing import Final, TypeAlias
 
-from lrm_server.callers import Priority, current_caller
+from lrm_server.callers import URGENT_SHARE, Priority, current_caller
 from lrm_server.deadlines import within
 from lrm_server.errors import DomainError
 from lrm_server.frames import Frame
 
 MAX_DECODED_BYTES: Final = 1024**3
 _CHANNELS: Final = 3
-_URGENT_SHARE: Final = 0.125
 _Waiter: TypeAlias = tuple[asyncio.Future[None], frozenset[Frame]]
 
 
@@ -109,7 +108,7 @@ class DecodedFrames:
 
     def _has_room(self, wanted: frozenset[Frame], priority: Priority) -> bool:
         more = sum(_pixel_bytes(frame) for frame in wanted if frame not in self._holders)
-        wider = 1 + _URGENT_SHARE if priority is Priority.INTERACTIVE else 1
+        wider = 1 + URGENT_SHARE if priority is Priority.INTERACTIVE else 1
         return self._held_bytes == 0 or self._held_bytes + more <= wider * self._max_bytes
 
     def _take(self, wanted: frozenset[Frame]) -> None:

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from lrm_server import deadlines
 from lrm_server.engine.admission import Admission, Place
 from lrm_server.engine.chat.abilities import Abilities
 from lrm_server.engine.chat.branches import resolve, settled
@@ -209,7 +210,7 @@ class ChatEngine:
         messages = await asyncio.gather(
             *(chat_message(turn.role, turn.parts, self._images.get) for turn in turns)
         )
-        Admission.check_deadline(question.deadline)
+        deadlines.check(question.deadline)
         now = time.monotonic()
         decode_ms = 1000 * (now - began)
         return _Asked(model, list(messages), question.deadline, decode_ms, place.waited_ms, now)

@@ -8,12 +8,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from vllm.inputs import mm_input, tokens_input
-from vllm.multimodal.inputs import MultiModalKwargsItem, MultiModalKwargsItems, PlaceholderRange
+from vllm.inputs import MultiModalInput, TokensInput, mm_input, tokens_input
+from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
 from vllm.outputs import PoolingRequestOutput
 from vllm.pooling_params import PoolingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from lrm_server import deadlines
 from lrm_server.callers import Caller
 from lrm_server.engine.admission import Admission
 from lrm_server.engine.frame_inputs import IMAGE, FrameInput, FrameInputs
@@ -23,7 +24,7 @@ from lrm_server.engine.robometer.kept import Answers, KeptAnswers
 from lrm_server.engine.robometer.pooler import TASK, rows_by_position
 from lrm_server.engine.robometer.prompts import FramePrompts, Turn
 from lrm_server.engine.robometer.structure import PREFERENCE, PROGRESS
-from lrm_server.engine.sent_media import SentMedia
+from lrm_server.engine.sent_media import Items, SentMedia
 from lrm_server.engine.supervision import SupervisedLLM, unavailable
 from lrm_server.engine.vllm_requests import VLLM_PRIORITY, last_of
 from lrm_server.errors import DomainError, ErrorCode, invalid
@@ -112,7 +113,7 @@ class RobometerReader:
         slots = [part for part in question.parts if isinstance(part, FrameSlot)]
         frames = await asyncio.gather(*(self._prepare(slot) for slot in slots))
         # Frames may have waited for threads: nothing that is too late goes further.
-        Admission.check_deadline(question.deadline)
+        deadlines.check(question.deadline)
         turn = self._prompts.turn(question.parts, frames)
         if len(turn.tokens) >= self._max_model_len:
             raise invalid(
@@ -126,7 +127,7 @@ class RobometerReader:
         try:
             return await self._frames.get(slot.frame)
         except DomainError as error:
-            raise (error.within(slot.name) if slot.name else error) from error
+            raise error.within(slot.name) from None
 
     def _current(self) -> _Engine:
         llm = self._llm.current()
@@ -171,10 +172,11 @@ class RobometerReader:
         """Keeps the answers at the tokens that the engine computes; returns how many those are."""
         params = PoolingParams(task=TASK, skip_reading_prefix_cache=not from_cache)
         with engine.kept.computing([token.key for token in turn.read]):
-            output = await self._run(turn, engine, caller, params)
-            if output.error is not None and output.error.code == _LACKS_PATCHES:
-                engine.sent.forget(turn.frames)
-                output = await self._run(turn, engine, caller, params)
+            output = await engine.sent.ask(
+                turn.frames,
+                lambda items: self._run(_request(turn, items), engine, caller, params),
+                lambda output: output.error is not None and output.error.code == _LACKS_PATCHES,
+            )
             if output.error is not None or not output.finished:
                 raise unavailable("the engine dropped the question")
             rows = rows_by_position(output.outputs.data)
@@ -184,15 +186,18 @@ class RobometerReader:
         return len(turn.tokens) - output.num_cached_tokens
 
     async def _run(
-        self, turn: Turn, engine: _Engine, caller: Caller, params: PoolingParams
+        self,
+        request: TokensInput | MultiModalInput,
+        engine: _Engine,
+        caller: Caller,
+        params: PoolingParams,
     ) -> PoolingRequestOutput[Any]:
         """Sends one request and waits for its end; cancelling aborts it in the engine."""
-        request = _request(turn, engine.sent.items(turn.frames))
         number, priority = next(self._ids), VLLM_PRIORITY[caller.priority]
         return await last_of(engine.llm.encode(request, params, f"lrm-{number}", priority=priority))
 
 
-def _request(turn: Turn, items: list[MultiModalKwargsItem | None]) -> Any:
+def _request(turn: Turn, items: Items) -> TokensInput | MultiModalInput:
     if not turn.frames:
         return tokens_input(turn.tokens)
     return mm_input(
