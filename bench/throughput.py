@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ from bench.comparison import Row, Written, show_rates, show_written, throughput_
 from bench.learner import own_process
 from bench.machine import describe
 from bench.services import end_when_told, openai_server, plain_service
-from lrm_server.app import Server
+from lrm_server.app import Server, freeze_heap
 from lrm_server.checkpoint import find_manifest
 from lrm_server.config import Settings
 from lrm_server.engine.environment import prepare_environment
@@ -47,6 +48,7 @@ from lrm_server.heads.scoring import HeadScorer
 if TYPE_CHECKING:
     from lrm_server.engine.start import EngineOptions
 
+WAITING: Final = "GOMP_SPINCOUNT"
 HEADS: Final = ("contrastive", "progress", "completion")
 
 
@@ -92,6 +94,7 @@ async def measure(args: argparse.Namespace, openai: str, plain: str, found: Foun
         vllm = llm.current()
         tokenizer = cast(Tokenizer, vllm.get_tokenizer())
         bare = BareEngine(vllm, tokenizer, read_preparation(checkpoint))
+        freeze_heap()
         async with Server(settings, scorer) as server:
             with own_process() as learner:
                 target = f"grpc://127.0.0.1:{server.grpc_port}"
@@ -158,6 +161,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the figures are written")
     args = parser.parse_args()
     end_when_told()
+    # How long lrm's threads wait for each other is its own setting and not vLLM's, which has it
+    # where whoever runs this says so.
+    own = [name for name in (WAITING,) if name not in os.environ]
     prepare_environment()
     from lrm_server.engine.checkpoint_files import locate
 
@@ -167,7 +173,9 @@ def main() -> None:
             openai = plain = ""
             if args.others in ("all", "openai"):
                 flags = openai_flags(args)
-                server = openai_server(locate(args.model), openai_requests.MODEL, flags)
+                server = openai_server(
+                    locate(args.model), openai_requests.MODEL, flags, without=own
+                )
                 openai = stack.enter_context(server)
             if args.others in ("all", "plain"):
                 plain = stack.enter_context(plain_service(args.model))

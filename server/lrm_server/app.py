@@ -186,6 +186,16 @@ def open_scorer(
     return checkpoint.open_scorer(settings, observe)
 
 
+def freeze_heap() -> None:
+    """Lets garbage collections pass over all that was loaded, which stays.
+
+    Each full collection would look through it again, and nobody is answered in that half
+    second. An engine that is started again adds little to it.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 async def serve_forever(settings: Settings) -> bool:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight.
 
@@ -245,10 +255,7 @@ def _leave_loading() -> NoReturn:
 async def _answer(settings: Settings, server: Server, stopped: asyncio.Event) -> None:
     """Holds the engine open while requests are answered."""
     async with open_scorer(settings, server.metrics.remote_tokens) as scorer:
-        # What was loaded stays. Each full collection would look through all of it again, and
-        # nobody is answered in that half second. An engine that is started again is not frozen.
-        gc.collect()
-        gc.freeze()
+        freeze_heap()
         server.attach(scorer)
         for each in scorer.catalogue.models:
             _log.info("ready", model=each.model.id, heads=list(each))
