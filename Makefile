@@ -136,7 +136,7 @@ endef
 # pip_install ENVIRONMENT REQUIREMENT
 define pip_install
 	$(1)/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '$(2)' || { \
-	  echo "The install failed; $$(df -hP . | awk 'NR == 2 {print $$4}') of disk are free, it needs 5 GB."; \
+	  echo "The install failed, with $$(df -hP . | awk 'NR == 2 {print $$4}') of this disk free."; \
 	  echo "If pip found no torch+cpu, name PyTorch's CPU index:"; \
 	  echo "  make ... PIP_ARGS='--extra-index-url URL_OF_THE_CPU_INDEX'"; exit 1; }
 endef

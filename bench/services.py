@@ -31,24 +31,19 @@ def end_when_told() -> None:
 
 
 @contextmanager
-def running(
-    command: Sequence[str], *, quiet: bool = False, without: Sequence[str] = ()
-) -> Iterator[subprocess.Popen[str]]:
+def running(command: Sequence[str], *, quiet: bool = False) -> Iterator[subprocess.Popen[str]]:
     """A process that is ended with the context, and what it started with it.
 
     Args:
         command: what is run; its standard output can be read.
         quiet: drop what it says instead.
-        without: variables of this process's environment that it does not get.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in without}
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
         stderr=subprocess.DEVNULL if quiet else None,
         text=True,
         start_new_session=True,
-        env=environment,
     )
     try:
         yield process
@@ -97,16 +92,13 @@ def plain_service(model: str) -> Iterator[str]:
 
 
 @contextmanager
-def openai_server(
-    checkpoint: Path, name: str, flags: Sequence[str], *, without: Sequence[str] = ()
-) -> Iterator[str]:
+def openai_server(checkpoint: Path, name: str, flags: Sequence[str]) -> Iterator[str]:
     """VLLM's own server with this process's environment; its URL.
 
     Args:
         checkpoint: what it serves.
         name: of the model in requests.
         flags: of the server.
-        without: variables that it does not get.
 
     Raises:
         RuntimeError: it did not start.
@@ -116,7 +108,7 @@ def openai_server(
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += [f"--model={checkpoint}", f"--served-model-name={name}"]
     command += ["--host=127.0.0.1", f"--port={port}", "--disable-uvicorn-access-log", *flags]
-    with running(command, quiet=True, without=without) as process:
+    with running(command, quiet=True) as process:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(f"{url}/health", process)
         yield url

@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,7 +38,7 @@ from bench.services import end_when_told, openai_server, plain_service
 from lrm_server.app import Server, freeze_heap
 from lrm_server.checkpoint import find_manifest
 from lrm_server.config import Settings
-from lrm_server.engine.environment import prepare_environment
+from lrm_server.engine.environment import bindable_cores, prepare_environment, wait_briefly
 from lrm_server.heads.canary import warm_up
 from lrm_server.heads.catalogue import HeadCatalogue, ModelCard
 from lrm_server.heads.manifest import served_heads
@@ -48,7 +47,6 @@ from lrm_server.heads.scoring import HeadScorer
 if TYPE_CHECKING:
     from lrm_server.engine.start import EngineOptions
 
-WAITING: Final = "GOMP_SPINCOUNT"
 HEADS: Final = ("contrastive", "progress", "completion")
 
 
@@ -161,9 +159,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the figures are written")
     args = parser.parse_args()
     end_when_told()
-    # How long lrm's threads wait for each other is its own setting and not vLLM's, which has it
-    # where whoever runs this says so.
-    own = [name for name in (WAITING,) if name not in os.environ]
     prepare_environment()
     from lrm_server.engine.checkpoint_files import locate
 
@@ -173,12 +168,12 @@ def main() -> None:
             openai = plain = ""
             if args.others in ("all", "openai"):
                 flags = openai_flags(args)
-                server = openai_server(
-                    locate(args.model), openai_requests.MODEL, flags, without=own
-                )
+                server = openai_server(locate(args.model), openai_requests.MODEL, flags)
                 openai = stack.enter_context(server)
             if args.others in ("all", "plain"):
                 plain = stack.enter_context(plain_service(args.model))
+            # It is lrm's: the others have been started without it.
+            wait_briefly(bindable_cores())
             asyncio.run(measure(args, openai, plain, found))
     finally:
         # Of a run that was ended, what it has found.

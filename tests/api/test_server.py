@@ -141,12 +141,14 @@ async def test_collections_pass_over_what_was_loaded(
     loaded = len(gc.get_objects())
     port = unused_tcp_port_factory()
     serving = asyncio.ensure_future(serve_forever(settings(http_port=port)))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-        await _answers(http, "/readyz", 200)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            await _answers(http, "/readyz", 200)
         frozen = gc.get_freeze_count()
-    gc.unfreeze()
-    os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(serving, 15)
+    finally:
+        gc.unfreeze()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, 15)
     assert frozen > loaded / 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,24 @@ async def test_engines_on_a_cpu_share_its_cores_and_endpoints_take_none(
         "two": ((4, 5, 6, 7),),
         "far": (),
     }
+
+
+@pytest.mark.parametrize(
+    ("engines", "briefly"),
+    [
+        ({"one": {"heads": "progress"}, "two": {"heads": "completion"}}, True),
+        ({"one": {"heads": "progress", "cores": "0-2"}}, False),
+        ({"one": {"heads": "progress", "engine_threads": 7}}, False),
+    ],
+)
+async def test_threads_wait_briefly_where_engines_leave_the_server_no_core(
+    monkeypatch: pytest.MonkeyPatch, engines: dict[str, Any], briefly: bool
+) -> None:
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0-7")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setattr(environment, "is_cpu_build", lambda: True)
+    monkeypatch.setattr(environment, "_usable_cores", lambda: list(range(8)))
+    monkeypatch.setattr("lrm_server.checkpoint.plan.is_cpu_build", lambda: True)
+    await plan(engines=engines)
+    assert ("GOMP_SPINCOUNT" in os.environ) == briefly

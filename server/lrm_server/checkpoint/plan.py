@@ -12,7 +12,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 from lrm_server.config import Settings
 from lrm_server.engine.cores import CoreWish, Ranks, allot
-from lrm_server.engine.environment import bindable_cores, is_cpu_build, prepare_environment
+from lrm_server.engine.environment import (
+    bindable_cores,
+    is_cpu_build,
+    prepare_environment,
+    wait_briefly,
+)
 from lrm_server.errors import DomainError, invalid
 from lrm_server.heads.catalogue import HeadCatalogue, ModelCard, ServedHead
 from lrm_server.heads.composite import composite_head
@@ -258,4 +263,5 @@ def _with_cores(plans: Sequence[Plan]) -> list[Plan]:
             for name, plan in bound.items()
         },
     )
+    wait_briefly({core for ranks in shares.values() for rank in ranks for core in rank})
     return [replace(plan, cores=shares.get(plan.setting, ())) for plan in plans]

@@ -142,7 +142,7 @@ def _named(slot: str) -> Iterator[None]:
     try:
         yield
     except DomainError as error:
-        raise error.within(slot) from None
+        raise error.within(slot) from error.__cause__
 
 
 def as_request(

@@ -16,7 +16,7 @@ from lrm_server.engine.media_inputs import MediaInput
 
 Output = TypeVar("Output")
 Items: TypeAlias = list[MultiModalKwargsItem | None]
-"""What a request brings of each frame and video; None for what the core has."""
+"""What a request brings of each frame and video; None for what the core is taken to have."""
 
 
 class SentMedia:

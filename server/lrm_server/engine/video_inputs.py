@@ -104,4 +104,4 @@ def _pixels(frame: Frame, name: str) -> Pixels:
     try:
         return frame.pixels()
     except DomainError as error:
-        raise error.within(name) from None
+        raise error.within(name) from error.__cause__

@@ -60,7 +60,7 @@ async def _encoded(frame: Frame, name: str, url: Callable[[Frame], Awaitable[str
     try:
         return await url(frame)
     except DomainError as error:
-        raise error.within(name) from None
+        raise error.within(name) from error.__cause__
 
 
 def _text(text: str) -> ChatMessage:

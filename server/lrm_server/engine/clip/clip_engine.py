@@ -87,7 +87,7 @@ class ClipEngine:
         try:
             return await self._known_images.get(frame.digest, lambda: self._embed_frame(frame))
         except DomainError as error:
-            raise error.within(slot.name) from None
+            raise error.within(slot.name) from error.__cause__
 
     async def _embed_frame(self, frame: Frame) -> Vector:
         loop = asyncio.get_running_loop()

@@ -127,7 +127,7 @@ class RobometerReader:
         try:
             return await self._frames.get(slot.frame)
         except DomainError as error:
-            raise error.within(slot.name) from None
+            raise error.within(slot.name) from error.__cause__
 
     def _current(self) -> _Engine:
         llm = self._llm.current()
