@@ -38,5 +38,5 @@ def show(goals: Sequence[Goal]) -> Table:
     for goal in goals:
         sign = ">=" if goal.at_least else "<="
         met = "met" if goal.met else "missed"
-        table.add_row(goal.what, f"{goal.found:.3g}", f"{sign} {goal.bound:.3g}", met)
+        table.add_row(goal.what, f"{goal.found:.4g}", f"{sign} {goal.bound:.4g}", met)
     return table
