@@ -6,6 +6,8 @@ each code to a gRPC status and an HTTP status.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 
@@ -78,6 +80,15 @@ class DomainError(Exception):
             step=self.step,
             retry_after_seconds=self.retry_after_seconds,
         )
+
+
+@contextmanager
+def named(path: str) -> Iterator[None]:
+    """Names what lies further out in the errors of the block, as ``DomainError.within`` does."""
+    try:
+        yield
+    except DomainError as error:
+        raise error.within(path) from error.__cause__
 
 
 def invalid(field: str, message: str) -> DomainError:

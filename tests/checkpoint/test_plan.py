@@ -110,6 +110,7 @@ async def test_threads_wait_briefly_where_engines_leave_the_server_no_core(
     monkeypatch: pytest.MonkeyPatch, engines: dict[str, Any], briefly: bool
 ) -> None:
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0-7")
+    # Set first, so that it is put back as it was, also where it was not there.
     monkeypatch.setenv("GOMP_SPINCOUNT", "")
     monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setattr(environment, "is_cpu_build", lambda: True)

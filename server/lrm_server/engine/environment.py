@@ -64,10 +64,11 @@ def wait_briefly(cores: Collection[int]) -> None:
     """Lets a CPU engine's waiting threads sleep soon, where no core is left for the server.
 
     libgomp's look 300,000 times, some milliseconds long, whether the others are done. When the
-    server takes a core from one of them, the others keep theirs busy with looking, and the one
-    goes on when the server rests; asleep, they leave it theirs. A product of two threads beside
-    a process that never rests ran at 0.3 of its speed, and with 1,000 looks at 0.5. It is not
-    for nothing: to wake threads takes a tenth of a query's time where nothing else runs.
+    server takes the core of one thread, the others keep their cores busy with looking, and that
+    one waits until the server rests. Had they gone to sleep, it would go on on a core of theirs.
+    A product of two threads beside a process that never rests ran at 0.3 of its speed, and with
+    1,000 looks at 0.5. The price: to wake them takes a tenth of a query's time where nothing
+    else runs.
 
     Args:
         cores: of all engines that are going to be started.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -26,7 +25,7 @@ from lrm_server.engine.prompt_tokens import (
 )
 from lrm_server.engine.protocol import FrameSlot, VideoSlot
 from lrm_server.engine.video_inputs import VIDEO, VideoInput, VideoInputs
-from lrm_server.errors import DomainError, invalid
+from lrm_server.errors import invalid, named
 from lrm_server.together import together
 
 MediaInput: TypeAlias = FrameInput | VideoInput
@@ -89,12 +88,12 @@ class MediaInputs:
     def _at_once(self, slot: FrameSlot | VideoSlot) -> MediaInput | None:
         if isinstance(slot, VideoSlot):
             return None
-        with _named(slot.name):
+        with named(slot.name):
             return self._frames.at_once(slot.frame)
 
     async def _prepared(self, slot: FrameSlot | VideoSlot) -> MediaInput:
         if isinstance(slot, FrameSlot):
-            with _named(slot.name):
+            with named(slot.name):
                 return await self._frames.get(slot.frame)
         if self._videos is None:
             raise invalid("window", "this engine was started without heads that see videos.")
@@ -134,15 +133,6 @@ class MediaInputs:
             tokens += self._time_tokens(seconds)
             tokens += [self._start, *[self._pad] * video.tokens, self._end]
         return tokens
-
-
-@contextmanager
-def _named(slot: str) -> Iterator[None]:
-    """Names the slot in errors."""
-    try:
-        yield
-    except DomainError as error:
-        raise error.within(slot) from error.__cause__
 
 
 def as_request(

@@ -18,7 +18,7 @@ from vllm.multimodal.inputs import (
 
 from lrm_server.engine.protocol import VideoSlot
 from lrm_server.engine.video_patches import VideoPreparation, prepare_video, step_times
-from lrm_server.errors import DomainError
+from lrm_server.errors import named
 from lrm_server.frames import Frame, Pixels
 
 VIDEO = "video"
@@ -101,7 +101,5 @@ class VideoInputs:
 
 
 def _pixels(frame: Frame, name: str) -> Pixels:
-    try:
+    with named(name):
         return frame.pixels()
-    except DomainError as error:
-        raise error.within(name) from error.__cause__

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 from lrm_server.engine.protocol import FrameSlot, TurnPart, VideoSlot
-from lrm_server.errors import DomainError
+from lrm_server.errors import named
 from lrm_server.frames import Frame
 
 ChatMessage: TypeAlias = dict[str, Any]
@@ -57,10 +57,8 @@ async def _content(part: TurnPart, url: Callable[[Frame], Awaitable[str]]) -> li
 
 
 async def _encoded(frame: Frame, name: str, url: Callable[[Frame], Awaitable[str]]) -> str:
-    try:
+    with named(name):
         return await url(frame)
-    except DomainError as error:
-        raise error.within(name) from error.__cause__
 
 
 def _text(text: str) -> ChatMessage:

@@ -17,7 +17,7 @@ from lrm_server.engine.clip.batching import Batcher, Kept
 from lrm_server.engine.clip.clip_model import ClipTowers, Vector
 from lrm_server.engine.embedder import Embeddings
 from lrm_server.engine.protocol import EngineStatus, EngineTimings, FrameSlot
-from lrm_server.errors import DomainError, ErrorCode
+from lrm_server.errors import DomainError, ErrorCode, named
 from lrm_server.frames import Frame
 
 logger = logging.getLogger(__name__)
@@ -84,10 +84,8 @@ class ClipEngine:
 
     async def _image(self, slot: FrameSlot) -> Vector:
         frame = slot.frame
-        try:
+        with named(slot.name):
             return await self._known_images.get(frame.digest, lambda: self._embed_frame(frame))
-        except DomainError as error:
-            raise error.within(slot.name) from error.__cause__
 
     async def _embed_frame(self, frame: Frame) -> Vector:
         loop = asyncio.get_running_loop()

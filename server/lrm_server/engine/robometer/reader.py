@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from vllm.inputs import MultiModalInput, TokensInput, mm_input, tokens_input
-from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
+from vllm.inputs import MultiModalInput, TokensInput
+from vllm.multimodal.inputs import PlaceholderRange
 from vllm.outputs import PoolingRequestOutput
 from vllm.pooling_params import PoolingParams
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -17,8 +17,9 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from lrm_server import deadlines
 from lrm_server.callers import Caller
 from lrm_server.engine.admission import Admission
-from lrm_server.engine.frame_inputs import IMAGE, FrameInput, FrameInputs
+from lrm_server.engine.frame_inputs import FrameInput, FrameInputs
 from lrm_server.engine.frame_reader import FrameQuestion, FrameReadings
+from lrm_server.engine.media_inputs import Placed, as_request
 from lrm_server.engine.protocol import EngineStatus, EngineTimings, FrameSlot, frames_of
 from lrm_server.engine.robometer.kept import Answers, KeptAnswers
 from lrm_server.engine.robometer.pooler import TASK, rows_by_position
@@ -27,7 +28,7 @@ from lrm_server.engine.robometer.structure import PREFERENCE, PROGRESS
 from lrm_server.engine.sent_media import Items, SentMedia
 from lrm_server.engine.supervision import SupervisedLLM, unavailable
 from lrm_server.engine.vllm_requests import VLLM_PRIORITY, last_of
-from lrm_server.errors import DomainError, ErrorCode, invalid
+from lrm_server.errors import DomainError, ErrorCode, invalid, named
 
 _LACKS_PATCHES = "multimodal_cache_miss"
 """vLLM's word for a core that was not sent patches and does not have them."""
@@ -124,10 +125,8 @@ class RobometerReader:
         return turn
 
     async def _prepare(self, slot: FrameSlot) -> FrameInput:
-        try:
+        with named(slot.name):
             return await self._frames.get(slot.frame)
-        except DomainError as error:
-            raise error.within(slot.name) from error.__cause__
 
     def _current(self) -> _Engine:
         llm = self._llm.current()
@@ -198,16 +197,8 @@ class RobometerReader:
 
 
 def _request(turn: Turn, items: Items) -> TokensInput | MultiModalInput:
-    if not turn.frames:
-        return tokens_input(turn.tokens)
-    return mm_input(
-        prompt_token_ids=turn.tokens,
-        mm_kwargs=MultiModalKwargsItems({IMAGE: items}),
-        mm_hashes={IMAGE: [frame.key for frame in turn.frames]},
-        mm_placeholders={
-            IMAGE: [
-                PlaceholderRange(offset=at, length=frame.tokens)
-                for at, frame in zip(turn.images, turn.frames, strict=True)
-            ]
-        },
-    )
+    places = [
+        PlaceholderRange(offset=at, length=frame.tokens)
+        for at, frame in zip(turn.images, turn.frames, strict=True)
+    ]
+    return as_request(Placed(turn.tokens, places), (), turn.frames, items)
